@@ -1,0 +1,81 @@
+"""Files that are whole or absent, and what their content is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A file changed this short a time ago may change again without its time stamp telling.
+_SETTLED_SECONDS = 2.0
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    The file (or folder) appears under its name whole or not at all, whatever happens on the way.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: Keras and matplotlib choose the format by it.
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}{path.suffix}")
+    try:
+        yield draft
+        if draft.is_file():
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key(*parts: object) -> str:
+    """A name for the content of JSON-able parts, 32 hex digits."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest(path: Path, memory: Path) -> str:
+    """The SHA-256 of a file, remembered in the folder `memory` for as long as its stamp is the same.
+
+    The stamp is size, inode and both times in nanoseconds; a file changed in the last seconds is
+    read again, since a second change could bear the same stamp.
+    """
+    stat = path.stat()
+    stamp = [stat.st_size, stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_ctime_ns]
+    note = memory / f"{key(str(path.resolve()))}.json"
+    try:
+        known = json.loads(note.read_text())
+        if known["stamp"] == stamp:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no note, or one that is damaged: made anew below
+    value = sha256(path)
+    if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
+        write_text(note, json.dumps({"stamp": stamp, "sha256": value}))
+    return value

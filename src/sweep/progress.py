@@ -1,0 +1,66 @@
+"""What the user sees while work goes on: bars on a terminal, a line per stage in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LOG = logging.getLogger("sweep")
+_Item = TypeVar("_Item")
+
+
+class _Display:
+    """The one live display of the process; None where standard error is no terminal."""
+
+    bars: Progress | None = None
+
+
+@contextmanager
+def display() -> Iterator[None]:
+    """Show bars on standard error for as long as the block runs, if it is a terminal."""
+    if not sys.stderr.isatty() or _Display.bars is not None:
+        yield
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        _Display.bars = bars
+        try:
+            yield
+        finally:
+            _Display.bars = None
+
+
+def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
+    """Yield the items of a stage and show how far it is.
+
+    Args:
+        items: what the stage works through.
+        stage: what a person calls the stage ("training", "activations", ...).
+        total: how many items there will be.
+    """
+    start = time.perf_counter()
+    bars = _Display.bars
+    task = bars.add_task(stage, total=total) if bars else None
+    try:
+        for item in items:
+            yield item
+            if bars and task is not None:
+                bars.advance(task)
+    finally:
+        if bars and task is not None:
+            bars.remove_task(task)
+    _LOG.info("%s: %.1f s", stage, time.perf_counter() - start)
