@@ -1,0 +1,409 @@
+"""HDF5 files that somebody else made, opened so that they cannot reach out or swell up.
+
+HDF5 can point at other files of the machine (external links, external storage, virtual datasets),
+load libraries (filter plugins) and promise far more than it stores. No image set or model needs
+any of it, so a file that uses it is refused before anything is read. What the library itself makes
+of a damaged file is tried in a child process first: if it crashes there or hangs, that is a refusal
+here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from sweep.errors import SweepError
+
+# A chunk is inflated whole, so a large one costs memory however little of it is wanted.
+CHUNK_BYTES = 64 << 20
+# What all datasets of a file may hold together once inflated.
+TOTAL_BYTES = 64 << 30
+# Below the floor a promise does no harm. Above it real images and weights compress by far less
+# than this; deflate itself stops at 1032.
+PROMISE_FLOOR = 16 << 20
+PROMISE_RATIO = 256
+ATTRIBUTE_BYTES = 32 << 20
+_OBJECTS = 100_000
+_DEPTH = 64
+_CHILD_SECONDS = 60
+_CHILD_BYTES = 4 << 30
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+}
+# What h5py raises when the library meets something it cannot make sense of.
+_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+class _RefusedError(Exception):
+    """Why a file is not opened; becomes the caller's kind of error."""
+
+
+def shown(text: object) -> str:
+    """A name out of a file, safe to print: quoted, escaped and short."""
+    quoted = repr(str(text))
+    return quoted if len(quoted) <= 80 else quoted[:77] + "..."
+
+
+@contextmanager
+def open_untrusted(path: Path, error: type[SweepError]) -> Iterator[h5py.File]:
+    """Open an HDF5 file read-only after checking that it is harmless.
+
+    Args:
+        path: the file.
+        error: what to raise; `DataError` for image sets, `ModelError` for models.
+
+    Yields:
+        The open file. It has hard links, groups and self-contained datasets only; read values
+        inside `reading`, since a damaged value is found only when it is read.
+
+    Raises:
+        SweepError: of the kind `error`, naming the file, the object and what is wrong with it.
+    """
+    try:
+        _check_path(path)
+        _rehearse(path)
+        file = _open(path)
+    except _RefusedError as refusal:
+        raise error(f"{path}: {refusal}") from None
+    with file:
+        try:
+            _check(file)
+        except _RefusedError as refusal:
+            raise error(f"{path}: {refusal}") from None
+        yield file
+
+
+@contextmanager
+def reading(path: Path, what: str, error: type[SweepError]) -> Iterator[None]:
+    """Turn what h5py raises about a damaged value into one clear error.
+
+    Args:
+        path: the file, for the message.
+        what: what is being read, for the message.
+        error: the kind of error to raise.
+    """
+    try:
+        yield
+    except _DAMAGE as damage:
+        raise error(
+            f"{path}: {what} must be readable. Received: {_first_line(damage)}. "
+            "The file is damaged: copy or make it again."
+        ) from damage
+
+
+def attribute(item: h5py.HLObject, name: str) -> str | None:
+    """A text attribute of a group or file, None where there is none.
+
+    Raises:
+        ValueError: it is not one text.
+    """
+    if name not in item.attrs:
+        return None
+    value = item.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, str):
+        return str(value)
+    raise ValueError(f"attribute {shown(name)} is not one text")
+
+
+def attributes(item: h5py.HLObject, name: str) -> list[str] | None:
+    """A list of texts kept as an attribute, None where there is none.
+
+    Keras splits a long list over `name0`, `name1`, ...
+
+    Raises:
+        ValueError: it is not a list of texts.
+    """
+    parts = [name] if name in item.attrs else []
+    while not parts or parts[0] != name:
+        part = f"{name}{len(parts)}"
+        if part not in item.attrs:
+            break
+        parts.append(part)
+    if not parts:
+        return None
+    found: list[str] = []
+    for part in parts:
+        values = np.asarray(item.attrs[part])
+        # An empty list is stored as floats.
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "SUO"):
+            raise ValueError(f"attribute {shown(part)} is not a list of texts")
+        found += [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in values]
+    return found
+
+
+def plain(dataset: h5py.Dataset, kinds: str = "fiu") -> bool:
+    """Whether a dataset holds ordinary numbers of at most 8 bytes, of one of the NumPy kinds."""
+    dtype: np.dtype[Any] = dataset.dtype
+    return dtype.kind in kinds and dtype.itemsize <= 8 and dtype.subdtype is None
+
+
+def array(dataset: h5py.Dataset) -> NDArray[Any]:
+    """A whole dataset in memory, in the byte order of this machine."""
+    values = np.asarray(dataset[()])
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _first_line(damage: BaseException) -> str:
+    text = str(damage).strip().splitlines()
+    return shown(text[0] if text else type(damage).__name__)
+
+
+def _check_path(path: Path) -> None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as missing:
+        raise _RefusedError(
+            f"the file must exist. Received: {_first_line(missing)}. Check the path."
+        ) from missing
+    if not stat.S_ISREG(status.st_mode):
+        raise _RefusedError(
+            "an HDF5 file must be a regular file. Received: a folder, pipe or device. "
+            "Check the path."
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SIGNATURE))
+    except OSError as damage:
+        raise _RefusedError(
+            f"the file must be readable. Received: {_first_line(damage)}."
+        ) from damage
+    if start != _SIGNATURE:
+        raise _RefusedError(
+            f"must be an HDF5 file. Received: {status.st_size:,} bytes that begin with {start!r}. "
+            "Check the path and how the file was made."
+        )
+
+
+def _open(path: Path) -> h5py.File:
+    # A dataset can name any filter; without a search path none is loaded from a library.
+    while h5py.h5pl.size():
+        h5py.h5pl.remove(0)
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except _DAMAGE as damage:
+        raise _RefusedError(
+            f"must be a whole HDF5 file. Received: {_first_line(damage)}. "
+            "The file is damaged or truncated: copy or make it again."
+        ) from damage
+
+
+@dataclass
+class _Tally:
+    """What the walk through a file has met so far."""
+
+    file_bytes: int
+    objects: int = 0
+    stored: int = 0
+    promised: int = 0
+
+
+def _check(file: h5py.File) -> None:
+    try:
+        tally = _Tally(file.id.get_filesize())
+        _check_group(file["/"].id, "", 0, tally, set())
+    except RecursionError as damage:
+        raise _RefusedError(_damaged("/", damage)) from damage
+    except _DAMAGE as damage:
+        raise _RefusedError(_damaged("/", damage)) from damage
+
+
+def _damaged(name: str, damage: BaseException) -> str:
+    return (
+        f"{shown(name)} must be readable. Received: {_first_line(damage)}. "
+        "The file is damaged: copy or make it again."
+    )
+
+
+def _check_group(
+    group: h5py.h5g.GroupID, path: str, depth: int, tally: _Tally, above: set[int]
+) -> None:
+    if depth > _DEPTH:
+        raise _RefusedError(
+            f"groups may be nested {_DEPTH} deep. Received: {shown(path)}. Do not use this file."
+        )
+    address = h5py.h5o.get_info(group).addr
+    if address in above:
+        raise _RefusedError(
+            f"groups must form a tree. Received: group {shown(path)}, which contains itself. "
+            "Do not use this file."
+        )
+    _check_attributes(group, path)
+    tally.objects += group.get_num_objs()
+    if tally.objects > _OBJECTS:
+        raise _RefusedError(
+            f"a file may hold {_OBJECTS:,} objects. Received: more. Do not use this file."
+        )
+    for name in group:
+        child = f"{path}/{name.decode('utf-8', 'backslashreplace')}"
+        kind = group.links.get_info(name).type
+        if kind != h5py.h5l.TYPE_HARD:
+            words = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
+            raise _RefusedError(
+                "a file must hold its content itself. Received: "
+                f"{words.get(kind, 'a user-defined link')} at {shown(child)}. "
+                "Links can point at other files of this machine: do not use this file, or ask "
+                "its maker for a copy without links."
+            )
+        item = h5py.h5o.open(group, name)
+        if isinstance(item, h5py.h5g.GroupID):
+            _check_group(item, child, depth + 1, tally, above | {address})
+        elif isinstance(item, h5py.h5d.DatasetID):
+            _check_attributes(item, child)
+            _check_dataset(item, child, tally)
+
+
+def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) -> None:
+    count = h5py.h5a.get_num_attrs(item)
+    if count > _OBJECTS:
+        raise _RefusedError(f"{shown(path)} has {count:,} attributes. Do not use this file.")
+    for index in range(count):
+        held = h5py.h5a.open(item, index=index)
+        size = held.get_storage_size()
+        elements = prod(held.shape)
+        text = (
+            h5py.check_string_dtype(held.dtype)
+            if held.get_type().detect_class(h5py.h5t.STRING)
+            else None
+        )
+        # Texts of open length lie elsewhere in the file, and a thousand can share one place.
+        swells = text is not None and text.length is None and elements > 1
+        if size > ATTRIBUTE_BYTES or (swells and elements > 1000):
+            raise _RefusedError(
+                f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB. Received: "
+                f"{shown(held.name)} of {shown(path or '/')} with {elements:,} values, "
+                f"{size:,} bytes. Do not use this file."
+            )
+
+
+def _check_dataset(dataset: h5py.h5d.DatasetID, path: str, tally: _Tally) -> None:
+    made = dataset.get_create_plist()
+    layout = made.get_layout()
+    if layout == h5py.h5d.VIRTUAL:
+        raise _RefusedError(
+            f"a file must hold its content itself. Received: the virtual dataset {shown(path)}, "
+            "which is put together from other files. Do not use this file."
+        )
+    if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
+        raise _RefusedError(f"{shown(path)} has an unknown layout. Do not use this file.")
+    if made.get_external_count():
+        name = made.get_external(0)[0]
+        raise _RefusedError(
+            f"a file must hold its content itself. Received: dataset {shown(path)} with its values "
+            f"in the external file {shown(os.fsdecode(name))}. Do not use this file."
+        )
+    for index in range(made.get_nfilters()):
+        code, _, _, label = made.get_filter(index)
+        if code not in _FILTERS:
+            raise _RefusedError(
+                "values may be packed with gzip, lzf, shuffle or fletcher32. Received: dataset "
+                f"{shown(path)} with filter {code} ({shown(os.fsdecode(label))}). "
+                "Write the file again with one of them."
+            )
+    itemsize = dataset.get_type().get_size()
+    promised = prod(dataset.shape) * itemsize
+    stored = dataset.get_storage_size()
+    tally.promised += promised
+    tally.stored += stored
+    if layout == h5py.h5d.CHUNKED and prod(made.get_chunk()) * itemsize > CHUNK_BYTES:
+        raise _RefusedError(
+            f"a chunk may hold {CHUNK_BYTES >> 20} MB. Received: dataset {shown(path)} with chunks "
+            f"of {made.get_chunk()}, {prod(made.get_chunk()) * itemsize:,} bytes. "
+            "Write the file again with smaller chunks."
+        )
+    if promised > max(PROMISE_FLOOR, PROMISE_RATIO * stored) or tally.promised > TOTAL_BYTES:
+        raise _RefusedError(
+            f"values may not take more than {PROMISE_RATIO} times the room they are stored in, nor "
+            f"{TOTAL_BYTES >> 30} GB. Received: dataset {shown(path)} of shape {dataset.shape}, "
+            f"{promised:,} bytes promised by {stored:,} stored. Do not use this file."
+        )
+    if tally.stored > tally.file_bytes:
+        raise _RefusedError(
+            f"datasets must lie in the file, side by side. Received: {tally.stored:,} bytes of "
+            f"values up to {shown(path)} in a file of {tally.file_bytes:,}. Do not use this file."
+        )
+
+
+_rehearsed: set[tuple[str, int, int, int, int]] = set()
+
+
+def _rehearse(path: Path) -> None:
+    """Check the file in a process that may crash; remembered for as long as the file is the same.
+
+    The same checks run again here: the child shows only that the library survives them.
+    """
+    status = path.stat()
+    stamp = (str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+    if stamp in _rehearsed:
+        return
+    # -P keeps the working folder, which may be the attacker's, out of the import path.
+    command = [sys.executable, "-P", "-m", "sweep.hdf5", str(path.absolute())]
+    try:
+        child = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_CHILD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _RefusedError(
+            f"an HDF5 file must open in {_CHILD_SECONDS} s. Received: one that does not. "
+            "The file is damaged, or made to hang its reader: do not use it."
+        ) from None
+    try:
+        refusal = json.loads(child.stdout)
+    except ValueError:
+        raise _RefusedError(
+            "must be a whole HDF5 file. Received: one that the HDF5 library fails on "
+            f"(exit code {child.returncode}). The file is damaged, or made to crash its reader: "
+            "do not use it."
+        ) from None
+    if refusal is not None:
+        raise _RefusedError(refusal)
+    _rehearsed.add(stamp)
+
+
+def _limit_child() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: the time limit of the parent has to do
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CHILD_SECONDS, _CHILD_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _main(path: Path) -> str | None:
+    _limit_child()
+    try:
+        with _open(path) as file:
+            _check(file)
+    except _RefusedError as refusal:
+        return str(refusal)
+    return None
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_main(Path(sys.argv[1]))))
