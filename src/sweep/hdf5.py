@@ -40,6 +40,7 @@ PROMISE_FLOOR = 16 << 20
 PROMISE_RATIO = 256
 ATTRIBUTE_BYTES = 32 << 20
 _OBJECTS = 100_000
+_TEXTS = 1_000
 _DEPTH = 64
 _CHILD_SECONDS = 60
 _CHILD_BYTES = 4 << 30
@@ -51,26 +52,29 @@ _FILTERS = {
 }
 # What h5py raises when the library meets something it cannot make sense of.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class _RefusedError(Exception):
     """Why a file is not opened; becomes the caller's kind of error."""
 
 
-def shown(text: object) -> str:
-    """A name out of a file, safe to print: quoted, escaped and short."""
+def shown(text: object, width: int = 100) -> str:
+    """A name out of a file, safe to print: quoted, escaped and at most `width` characters."""
     quoted = repr(str(text))
-    return quoted if len(quoted) <= 80 else quoted[:77] + "..."
+    return quoted if len(quoted) <= width else quoted[: width - 3] + "..."
 
 
 @contextmanager
-def open_untrusted(path: Path, error: type[SweepError]) -> Iterator[h5py.File]:
+def open_untrusted(
+    path: Path, error: type[SweepError], called: Path | None = None
+) -> Iterator[h5py.File]:
     """Open an HDF5 file read-only after checking that it is harmless.
 
     Args:
         path: the file.
         error: what to raise; `DataError` for image sets, `ModelError` for models.
+        called: what messages call the file, where `path` is a copy of it.
 
     Yields:
         The open file. It has hard links, groups and self-contained datasets only; read values
@@ -84,12 +88,12 @@ def open_untrusted(path: Path, error: type[SweepError]) -> Iterator[h5py.File]:
         _rehearse(path)
         file = _open(path)
     except _RefusedError as refusal:
-        raise error(f"{path}: {refusal}") from None
+        raise error(f"{called or path}: {refusal}") from None
     with file:
         try:
             _check(file)
         except _RefusedError as refusal:
-            raise error(f"{path}: {refusal}") from None
+            raise error(f"{called or path}: {refusal}") from None
         yield file
 
 
@@ -184,12 +188,12 @@ def _check_path(path: Path) -> None:
         )
     try:
         with path.open("rb") as file:
-            start = file.read(len(_SIGNATURE))
+            start = file.read(len(SIGNATURE))
     except OSError as damage:
         raise _RefusedError(
             f"the file must be readable. Received: {_first_line(damage)}."
         ) from damage
-    if start != _SIGNATURE:
+    if start != SIGNATURE:
         raise _RefusedError(
             f"must be an HDF5 file. Received: {status.st_size:,} bytes that begin with {start!r}. "
             "Check the path and how the file was made."
@@ -280,16 +284,14 @@ def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) ->
         raise _RefusedError(f"{shown(path)} has {count:,} attributes. Do not use this file.")
     for index in range(count):
         held = h5py.h5a.open(item, index=index)
-        size = held.get_storage_size()
         elements = prod(held.shape)
-        text = (
-            h5py.check_string_dtype(held.dtype)
-            if held.get_type().detect_class(h5py.h5t.STRING)
-            else None
-        )
+        kind = held.get_type()
+        size = elements * kind.get_size()
         # Texts of open length lie elsewhere in the file, and a thousand can share one place.
-        swells = text is not None and text.length is None and elements > 1
-        if size > ATTRIBUTE_BYTES or (swells and elements > 1000):
+        swells = kind.get_class() == h5py.h5t.VLEN or (
+            kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+        )
+        if size > ATTRIBUTE_BYTES or (swells and elements > _TEXTS):
             raise _RefusedError(
                 f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB. Received: "
                 f"{shown(held.name)} of {shown(path or '/')} with {elements:,} values, "
