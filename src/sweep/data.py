@@ -28,6 +28,9 @@ _SLAB_BYTES = 4 << 20
 # A slab grows to whole chunks, so that none is inflated twice, but not beyond this.
 _SLAB_LIMIT = 256 << 20
 _CHANNELS = (1, 3)
+# Labels and single images are held in memory whole.
+_IMAGES = 10_000_000
+_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,7 @@ def _dataset(path: Path, file: h5py.File, name: str, form: str, rank: int) -> h5
 
 
 def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    _, channels, height, width = shape
+    count, channels, height, width = shape
     if channels not in _CHANNELS:
         hint = (
             "The channels come last here: store np.transpose(data, (0, 3, 1, 2))."
@@ -291,10 +294,10 @@ def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
             f"{path}: dataset 'data' must have the shape (n, channels, height, width) with 1 or 3 "
             f"channels. Received: {shape}. {hint}"
         )
-    if not height or not width:
+    if not 0 < channels * height * width <= _PIXELS or count > _IMAGES:
         raise DataError(
-            f"{path}: images in dataset 'data' must have pixels. Received: shape {shape}. "
-            "Write the set again."
+            f"{path}: dataset 'data' must hold at most {_IMAGES:,} images of 1 to {_PIXELS:,} "
+            f"numbers each. Received: shape {shape}. Scale the images, or split the set."
         )
     return height, width, channels
 

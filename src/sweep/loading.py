@@ -231,7 +231,7 @@ def _datasets(path: Path, group: h5py.Group) -> Iterator[tuple[str, NDArray[Any]
 
 def _numbers(path: Path, item: Any, place: str) -> NDArray[Any]:
     with hdf5.reading(path, f"dataset {hdf5.shown(place)}", ModelError):
-        if not isinstance(item, h5py.Dataset) or not hdf5.plain(item):
+        if not isinstance(item, h5py.Dataset) or item.shape is None or not hdf5.plain(item):
             raise ModelError(
                 f"{path}: weights must be ordinary numbers. Received: {hdf5.shown(place)}, "
                 "which is not. The file is damaged, or no Keras model."
@@ -371,7 +371,7 @@ def _deepid(path: Path, output: tuple[int, ...]) -> keras.Model:
 
 def _filled(path: Path, model: keras.Model, weights: Path) -> keras.Model:
     _keras(path, lambda: model.load_weights(weights))
-    return model
+    return _tried(path, model)
 
 
 # building
@@ -399,7 +399,8 @@ def _build(path: Path, probe: Path, real: Path) -> keras.Model:
     finally:
         # Keras would otherwise give these variables their memory the next time it can.
         global_state.set_global_attribute("uninitialized_variables", [])
-    return _keras(path, lambda: _one_way(path, real))
+    model = _keras(path, lambda: _one_way(path, real))
+    return _tried(path, model)
 
 
 def _one_way(path: Path, file: Path) -> keras.Model:
@@ -414,6 +415,13 @@ def _one_way(path: Path, file: Path) -> keras.Model:
         )
     # Legacy files bring lists of one; a single tensor in and out is what callers count on.
     return keras.Model(inputs[0], outputs[0], name=model.name)
+
+
+def _tried(path: Path, model: keras.Model) -> keras.Model:
+    """The model, once it has answered for one image: some misfits show only then."""
+    image = np.zeros((1, *model.input_shape[1:]), np.float32)
+    _keras(path, lambda: model(image, training=False))
+    return model
 
 
 def _keras(path: Path, act: Callable[[], Any]) -> Any:
@@ -432,10 +440,12 @@ def _keras(path: Path, act: Callable[[], Any]) -> Any:
 
 
 def _check(path: Path, model: keras.Model) -> None:
+    """Refuse what is no image classifier, or would fill the memory with one image."""
     image, answer = tuple(model.input_shape), tuple(model.output_shape)
-    if len(image) != 4 or None in image[1:]:
+    if len(image) != 4 or image[0] is not None or None in image[1:]:
         raise ModelError(
-            f"{path}: a classifier must take images of one size, (n, height, width, channels). "
+            f"{path}: a classifier must take any number of images of one size, "
+            "(None, height, width, channels). "
             f"Received: input {image}. Save the model with its input shape."
         )
     if len(answer) != 2 or answer[1] is None or answer[1] < 2:

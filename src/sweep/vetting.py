@@ -112,8 +112,8 @@ def vet(description: Any) -> Vetted:
     Raises:
         UnsafeError: it holds anything that is not known to be inert.
     """
-    if not isinstance(description, dict) or description.get("class_name") not in _MODELS:
-        kind = description.get("class_name") if isinstance(description, dict) else description
+    kind = description.get("class_name") if isinstance(description, dict) else description
+    if not isinstance(description, dict) or not isinstance(kind, str) or kind not in _MODELS:
         raise UnsafeError(
             _code(kind, kind)
             or "a model must be a Functional or Sequential Keras model. "
@@ -156,7 +156,7 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
         made["name"] = _plain(entry["name"], name)
     # A layer that two nested models share is stored once; a shared model could hide its size.
     if "shared_object_id" in entry and kind not in _MODELS:
-        made["shared_object_id"] = int(_plain(entry["shared_object_id"], name, largest=2**64))
+        made["shared_object_id"] = _identity(entry["shared_object_id"], name)
     if "inbound_nodes" in entry:
         nodes = entry["inbound_nodes"]
         if not isinstance(nodes, list):
@@ -199,7 +199,7 @@ def _module(entry: dict[str, Any], kind: str, name: Any) -> str:
 
 
 def _code(kind: Any, name: Any) -> str | None:
-    if kind not in _CODE:
+    if not isinstance(kind, str) or kind not in _CODE:
         return None
     return (
         f"the model carries code: layer {shown(name)} is a {kind}, which would run what the file "
@@ -232,7 +232,7 @@ def _setting(key: str, value: Any, kind: str, name: Any) -> Any:
         return _activation(value, name)
     if key == "dtype":
         return _dtype(value, name)
-    if key in ("quantization_config", "function") and value is not None:
+    if key in ("quantization_config", "function", "sparse", "ragged") and value:
         raise UnsafeError(
             f"layer {shown(name)} may not have {key!r}. Received: {shown(value)}. "
             "Export the model without it."
@@ -308,7 +308,7 @@ def _argument(value: Any, name: Any, depth: int) -> Any:
     if "class_name" not in value:
         return {str(key): _argument(item, name, depth + 1) for key, item in value.items()}
     kind, inner = value["class_name"], value.get("config") or {}
-    if kind not in _SYMBOLS or not isinstance(inner, dict):
+    if not isinstance(kind, str) or kind not in _SYMBOLS or not isinstance(inner, dict):
         raise UnsafeError(
             _code(kind, name)
             or f"layer {shown(name)} must be called with tensors and plain values. "
@@ -321,7 +321,15 @@ def _argument(value: Any, name: Any, depth: int) -> Any:
     return {"class_name": kind, "config": config}
 
 
-def _plain(value: Any, name: Any, depth: int = 0, largest: int = _LARGEST) -> Any:
+def _identity(value: Any, name: Any) -> int:
+    if isinstance(value, int) and abs(value) < 2**64:
+        return value
+    raise UnsafeError(
+        f"what layer {shown(name)} shares must be a number. Received: {shown(value)}."
+    )
+
+
+def _plain(value: Any, name: Any, depth: int = 0) -> Any:
     """A number, text, truth value or nested list of them."""
     if value is None or isinstance(value, bool):
         return value
@@ -329,11 +337,11 @@ def _plain(value: Any, name: Any, depth: int = 0, largest: int = _LARGEST) -> An
         return value
     # The comparison is false for NaN, and infinity is beyond every bound.
     if isinstance(value, int | float) and abs(value) <= (
-        largest if isinstance(value, int) else 1e38
+        _LARGEST if isinstance(value, int) else 1e38
     ):
         return value
     if isinstance(value, list) and depth < _DEPTH:
-        return [_plain(item, name, depth + 1, largest) for item in value]
+        return [_plain(item, name, depth + 1) for item in value]
     raise UnsafeError(
         f"the settings of a layer must be plain values of ordinary size. Received: {shown(value)} "
         f"in layer {shown(name)}. Do not use this file."
