@@ -121,12 +121,12 @@ class _Pose:
 def person(rng: np.random.Generator) -> Person:
     """Draw the lasting features of a person."""
     tone = rng.uniform()
-    skin = _ramp(_SKIN, tone, rng, 7)
+    skin = _ramp(_SKIN, tone, rng, 9)
     # Dark skin goes with dark or grey hair, save that a few people dye it.
     shades: Sequence[Colour] = _HAIR
     if tone > 0.55 and rng.uniform() < 0.85:
         shades = (*_HAIR[:3], _HAIR[6])
-    hair = _ramp(shades, rng.uniform(), rng, 8)
+    hair = _ramp(shades, rng.uniform(), rng, 10)
     long = rng.uniform() < 0.4
     bearded = not long and rng.uniform() < 0.45
     redness = rng.uniform(0.1, 0.8 if long else 0.4)
@@ -194,7 +194,7 @@ def photograph(who: Person, rng: np.random.Generator) -> NDArray[np.uint8]:
     _beard(pen, who)
     _mouth(pen, who, pose)
     _hair(pen, who)
-    picture = canvas.reduce(_FINER).filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.75)))
+    picture = canvas.reduce(_FINER).filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.65)))
     return _develop(picture, who, pose, rng)
 
 
@@ -212,13 +212,13 @@ class _Pen:
 
 
 def _pose(rng: np.random.Generator) -> _Pose:
-    angle = np.clip(rng.normal(0, 0.06), -0.15, 0.15)
-    scale = rng.uniform(0.94, 1.07)
+    angle = np.clip(rng.normal(0, 0.05), -0.12, 0.12)
+    scale = rng.uniform(0.95, 1.06)
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     return _Pose(
         matrix=np.array([[cos, sin], [-sin, cos]]),
-        origin=np.array(_EYES_AT) + rng.uniform(-1.5, 1.5, 2),
-        turn=rng.uniform((-0.6, -0.35), (0.6, 0.35)),
+        origin=np.array(_EYES_AT) + rng.uniform(-1.25, 1.25, 2),
+        turn=rng.uniform((-0.55, -0.35), (0.55, 0.35)),
         smile=rng.uniform(-0.3, 1.6),
         gape=max(0.0, rng.uniform(-2.0, 1.8)),
         lids=rng.uniform(0.65, 1.1) if rng.uniform() < 0.95 else 0.25,
@@ -385,15 +385,15 @@ def _develop(
         0.5 * (who.chin + _CROWN) + 2
     )
     towards = rng.uniform(-1, 1)
-    strength = rng.uniform(0.05, 0.4)
+    strength = rng.uniform(0.05, 0.35)
     facing = np.clip(across * towards - 0.35 * down, -1, 1)
     rounded = np.clip(across**2 + down**2, 0, 1)
-    light = rng.uniform(0.72, 1.18) * (1 + strength * facing - 0.22 * rounded**2)
-    cast = 1 + np.clip(rng.normal(0, 0.06, 3), -0.15, 0.15)
-    contrast = rng.uniform(0.82, 1.12)
+    light = rng.uniform(0.84, 1.14) * (1 + strength * facing - 0.22 * rounded**2)
+    cast = 1 + np.clip(rng.normal(0, 0.03, 3), -0.08, 0.08)
+    contrast = rng.uniform(0.86, 1.1)
     pixels = pixels * (light[:, :, None] * cast).astype(np.float32)
     pixels = (pixels - 118) * np.float32(contrast) + 118
-    grain = rng.standard_normal(pixels.shape, np.float32) * np.float32(rng.uniform(1, 7))
+    grain = rng.standard_normal(pixels.shape, np.float32) * np.float32(rng.uniform(1, 5))
     exposed: NDArray[np.float32] = np.clip(np.rint(pixels + grain), 0, 255)
     return exposed.astype(np.uint8)
 
