@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -406,7 +407,10 @@ def _build(path: Path, probe: Path, real: Path) -> keras.Model:
 def _one_way(path: Path, file: Path) -> keras.Model:
     import keras
 
-    model = keras.models.load_model(file, compile=False, safe_mode=True)
+    with warnings.catch_warnings():
+        # Keras warns of weights that it does not find and goes on with random ones.
+        warnings.filterwarnings("error", "Skipping", UserWarning)
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(

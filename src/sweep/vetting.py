@@ -154,9 +154,6 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
         made |= {"module": module, "registered_name": None}
     if "name" in entry:
         made["name"] = _plain(entry["name"], name)
-    # A layer that two nested models share is stored once; a shared model could hide its size.
-    if "shared_object_id" in entry and kind not in _MODELS:
-        made["shared_object_id"] = _identity(entry["shared_object_id"], name)
     if "inbound_nodes" in entry:
         nodes = entry["inbound_nodes"]
         if not isinstance(nodes, list):
@@ -319,14 +316,6 @@ def _argument(value: Any, name: Any, depth: int) -> Any:
         for key, item in inner.items()
     }
     return {"class_name": kind, "config": config}
-
-
-def _identity(value: Any, name: Any) -> int:
-    if isinstance(value, int) and abs(value) < 2**64:
-        return value
-    raise UnsafeError(
-        f"what layer {shown(name)} shares must be a number. Received: {shown(value)}."
-    )
 
 
 def _plain(value: Any, name: Any, depth: int = 0) -> Any:
