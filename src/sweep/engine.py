@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras import layers
 
 from sweep.graph import nodes_of
-from sweep.network import prune, split_channels
+from sweep.network import prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -163,9 +163,7 @@ class Engine:
         parts = _spread(lambda part: np.asarray(self._tail(tf.constant(part), keep)), activations)
         return np.concatenate(parts)
 
-    def walk(
-        self, activations: Floats, removed: Sequence[int], channels: Sequence[int]
-    ) -> Labels:
+    def walk(self, activations: Floats, removed: Sequence[int], channels: Sequence[int]) -> Labels:
         """Answers after each further removal.
 
         Args:
@@ -313,7 +311,9 @@ class _Rest:
             layer, state = self._consumers[self._direct].layer, states[self._direct]
             # A softmax keeps the order of its inputs; leaving it out spares the exponentials.
             return state if layer.activation.__name__ == "softmax" else layer.activation(state)
-        values = [c.layer.activation(state) for c, state in zip(self._consumers, states, strict=True)]
+        values = [
+            c.layer.activation(state) for c, state in zip(self._consumers, states, strict=True)
+        ]
         return _runner(self._model)(*values)
 
     def answer(self, hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -57,9 +57,7 @@ def _zero(variable: keras.Variable, channels: list[int]) -> None:
     variable.assign(values)
 
 
-def split_channels(
-    sites: Sequence[Site], channels: Sequence[int]
-) -> list[tuple[Site, list[int]]]:
+def split_channels(sites: Sequence[Site], channels: Sequence[int]) -> list[tuple[Site, list[int]]]:
     """Channel numbers that run through all sites, as numbers within each site.
 
     Of (pool_2 with 40, pool_3 with 60), number 41 is channel 1 of pool_3.
@@ -91,9 +89,7 @@ def content_key(model: keras.Model, **settings: Any) -> str:
     """A name for what a network computes: its configuration and its weights, 32 hex digits."""
     config = model.get_config()
     config.pop("name", None)
-    digest = hashlib.sha256(
-        json.dumps([config, settings], sort_keys=True, default=str).encode()
-    )
+    digest = hashlib.sha256(json.dumps([config, settings], sort_keys=True, default=str).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:32]

@@ -64,3 +64,22 @@ def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
         if bars and task is not None:
             bars.remove_task(task)
     _LOG.info("%s: %.1f s", stage, time.perf_counter() - start)
+
+
+class Clock:
+    """Wall time per stage of a job, in seconds."""
+
+    def __init__(self) -> None:
+        """Start with no stage."""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block as a stage; a stage that is entered again adds up."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            _LOG.info("%s: %.2f s", name, spent)

@@ -73,3 +73,22 @@ class JobResult:
     figures: Mapping[str, Count]
     facts: Mapping[str, object]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job's line in the summary.
+
+    Attributes:
+        settings: what describes the work (see `config.describe`).
+        figures: counts by name.
+        stop: where B' lies.
+        channels: how many channels there are, C.
+        run_id: the MLflow run that holds the rest.
+    """
+
+    settings: Mapping[str, object]
+    figures: Mapping[str, Count]
+    stop: Stop
+    channels: int
+    run_id: str

@@ -1,0 +1,39 @@
+"""`hydra/sweeper=grid`: every combination of the values given, as one tracked sweep."""
+
+import sys
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's basic sweeper, which checks all jobs before the first and tracks them together."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        """Take what `hydra.sweeper` configures."""
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid that the command line spans."""
+        from sweep import config, session
+
+        assert self.hydra_context is not None  # noqa: S101
+        assert self.config is not None  # noqa: S101
+        assert self.launcher is not None  # noqa: S101
+        # `${hydra:...}` means this sweep while its jobs are composed for the check.
+        HydraConfig.instance().set_config(self.config)
+        loader = self.hydra_context.config_loader
+        overrides = OverridesParser.create(loader).parse_overrides(
+            [*self._parse_config(), *arguments]
+        )
+        cells = list(dict.fromkeys(map(tuple, self.split_arguments(overrides, None)[0])))
+        composed = [loader.load_sweep_config(self.config, list(cell)) for cell in cells]
+        configs = [config.typed(cell) for cell in composed]
+        launcher = self.launcher
+        session.run_grid(
+            configs,
+            lambda: launcher.launch([list(cell) for cell in cells], initial_job_idx=0),
+            command=" ".join(["python -m sweep", *sys.argv[1:]]),
+        )

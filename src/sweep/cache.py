@@ -1,0 +1,112 @@
+"""Arrays on disk, named by what they were computed from: made once, shared by processes, bounded.
+
+A file is an ordinary `.npy` with the SHA-256 of its bytes behind it. What does not carry the right
+sum is made again; a lock per array lets one process compute while the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+
+from sweep.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+    Make = Callable[[Path, Array | None], None]
+
+_SUM_BYTES = hashlib.sha256().digest_size
+
+
+class Cache:
+    """A folder of arrays."""
+
+    def __init__(self, folder: Path, max_gb: float) -> None:
+        """Use a folder, which is made when first needed.
+
+        Args:
+            folder: where the arrays lie.
+            max_gb: how much they may take together, in 10^9 bytes; the longest unused go first.
+        """
+        self.folder = folder
+        self._limit = int(max_gb * 10**9)
+
+    def array(
+        self, kind: str, key: str, make: Make, enough: Callable[[Array], bool] | None = None
+    ) -> Array:
+        """The array of that name, computed if it is not there.
+
+        Args:
+            kind: what it is, for people who look into the folder.
+            key: a name for everything that it depends on.
+            make: writes the array as `.npy` to the path it is given; its second argument is the
+                array that is there but not enough, or None.
+            enough: whether an array that is there will do, where it may be a part of what is wanted.
+
+        Returns:
+            The array, memory-mapped and read-only.
+        """
+        path = self.folder / f"{kind}-{key}.npy"
+        array = _load(path)
+        if array is not None and (enough is None or enough(array)):
+            return array
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{path.stem}.lock"):
+            array = _load(path)  # another process may have made it while we waited
+            if array is None or not (enough is None or enough(array)):
+                with replacing(path) as draft:
+                    make(draft, array)
+                    _seal(draft)
+                array = _load(path)
+        if array is None:
+            raise RuntimeError(f"{path} was damaged as soon as it was written")
+        self._evict(path)
+        return array
+
+    def _evict(self, newest: Path) -> None:
+        files = []
+        for path in self.folder.glob("*.npy"):
+            try:
+                files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            except FileNotFoundError:
+                continue  # another process was faster
+        used = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if used <= self._limit:
+                break
+            if path != newest:
+                path.unlink(missing_ok=True)
+                used -= size
+
+
+def _seal(path: Path) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    with path.open("ab") as file:
+        file.write(digest)
+
+
+def _load(path: Path) -> Array | None:
+    """A sealed array, or None if it is not there or not whole."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size - _SUM_BYTES
+            digest = hashlib.sha256()
+            while block := file.read(min(1 << 20, max(size - file.tell(), 0))):
+                digest.update(block)
+            if file.read() != digest.digest():
+                return None
+        path.touch()  # the age that eviction goes by is the last use
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return array

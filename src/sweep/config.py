@@ -1,0 +1,233 @@
+"""The typed configuration, and the rules that a value must keep before any job starts.
+
+Hydra composes it from `conf`; importing this module costs neither TensorFlow nor MLflow.
+"""
+
+# Hydra reads the annotations, so they must not be strings.
+import copy
+from dataclasses import dataclass, field
+from enum import Enum
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from sweep.errors import ConfigError
+from sweep.order import ORDERINGS
+
+_PACKAGE = Path(__file__).parent
+_CHECKOUT = _PACKAGE.parent.parent
+
+Ordering = Enum("Ordering", {name: name for name in ORDERINGS})
+
+
+class CurveMode(Enum):
+    """How far the pruning curve goes."""
+
+    full = "full"
+    until_drop = "until_drop"
+
+
+@dataclass
+class Criterion:
+    """Which function scores the channels; its own parameters stand in `params`."""
+
+    name: str = MISSING
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Dataset:
+    """Four image sets, and B where the dataset brings one.
+
+    `scale` is the factor on pixel values (0..255) before B sees them.
+    """
+
+    name: str = MISSING
+    clean_valid: str = MISSING
+    clean_test: str = MISSING
+    poisoned_valid: str = MISSING
+    poisoned_test: str = MISSING
+    badnet: str | None = None
+    scale: float = 1.0
+
+
+@dataclass
+class StandinDataset(Dataset):
+    """The made dataset: people, photographs of each, and how B is trained on them."""
+
+    identities: int = 60
+    train: int = 30
+    valid: int = 9
+    test: int = 10
+    poison_rate: float = 0.1
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+
+
+@dataclass
+class Badnet:
+    """B's file where the dataset does not bring one."""
+
+    path: str | None = None
+
+
+@dataclass
+class Paths:
+    """Where things live."""
+
+    data: str = MISSING
+    mlruns: str = MISSING
+
+
+@dataclass
+class Tracking:
+    """Where runs are grouped, and which sweep a job belongs to."""
+
+    experiment: str = "badnet-sweep"
+    sweep: str = MISSING
+
+
+@dataclass
+class Cache:
+    """How large `paths.data`/cache may grow, in units of 10^9 bytes."""
+
+    max_gb: float = 20.0
+
+
+@dataclass
+class Config:
+    """One job."""
+
+    ordering: Ordering = Ordering.increasing  # type: ignore[attr-defined]
+    drop: float = 0.02
+    seed: int = 0
+    criterion: Criterion = MISSING
+    dataset: Dataset = MISSING
+    badnet: Badnet = field(default_factory=Badnet)
+    layer: Any = "pool_3"
+    curve: CurveMode = CurveMode.full
+    paths: Paths = field(default_factory=Paths)
+    tracking: Tracking = field(default_factory=Tracking)
+    cache: Cache = field(default_factory=Cache)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names in `layer`, one or several."""
+        return (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+
+
+def folder() -> Path:
+    """The configuration folder: the checkout's `conf` if there is one, else the packaged copy."""
+    checkout = _CHECKOUT / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else _PACKAGE / "conf"
+
+
+def root() -> Path:
+    """Where `data`, `mlruns` and `multirun` lie: the checkout, else the current folder."""
+    return _CHECKOUT if folder().parent == _CHECKOUT else Path.cwd()
+
+
+def register() -> None:
+    """Tell Hydra of the types and of `${root:}`; harmless when repeated."""
+    OmegaConf.register_new_resolver("root", lambda: str(root()), replace=True)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="schema/criterion", name="criterion", node=Criterion)
+    store.store(group="schema/dataset", name="dataset", node=Dataset)
+    store.store(group="schema/dataset", name="standin", node=StandinDataset)
+
+
+def typed(composed: DictConfig) -> Config:
+    """A composed configuration as a checked `Config`.
+
+    Raises:
+        ConfigError: a value is missing or breaks its rule.
+    """
+    own = copy.deepcopy(composed)
+    with read_write(own), open_dict(own):
+        own.pop("hydra", None)
+    try:
+        config = OmegaConf.to_object(own)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "a setting"
+        name = composed.get("dataset", {}).get("name", "")
+        raise ConfigError(
+            f"{key} must be given. Received: nothing, with dataset={name}. Add {key}=..."
+        ) from error
+    if not isinstance(config, Config):
+        raise TypeError(f"composed without the schema: {type(config)}")
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Hold a configuration to the rules that its types do not express.
+
+    Raises:
+        ConfigError: the first rule that is broken, with what was received.
+    """
+    _require(0 < config.drop < 1, "drop", "lie between 0 and 1, both excluded", config.drop)
+    _require(0 <= config.seed < 2**32, "seed", "be a whole number in 0..4294967295", config.seed)
+    names = config.layers
+    _require(
+        bool(names) and all(isinstance(name, str) and name for name in names),
+        "layer",
+        "be the name of a layer, or a list of names",
+        config.layer,
+    )
+    scale = config.dataset.scale
+    _require(isfinite(scale) and scale > 0, "dataset.scale", "be a positive number", scale)
+    _require(config.cache.max_gb > 0, "cache.max_gb", "be a positive number", config.cache.max_gb)
+    _require(bool(config.tracking.experiment), "tracking.experiment", "not be empty", "nothing")
+    if isinstance(config.dataset, StandinDataset):
+        _check_standin(config.dataset)
+
+
+def _check_standin(made: StandinDataset) -> None:
+    for name, least in (
+        ("identities", 2),
+        ("train", 1),
+        ("valid", 1),
+        ("test", 1),
+        ("epochs", 1),
+        ("batch_size", 1),
+    ):
+        value = getattr(made, name)
+        _require(value >= least, f"dataset.{name}", f"be at least {least}", value)
+    rate = made.poison_rate
+    _require(0 < rate < 1, "dataset.poison_rate", "lie between 0 and 1, both excluded", rate)
+    rate = made.learning_rate
+    _require(isfinite(rate) and rate > 0, "dataset.learning_rate", "be a positive number", rate)
+
+
+def _require(holds: bool, name: str, rule: str, received: object) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must {rule}. Received: {name}={received}.")
+
+
+def describe(config: Config) -> dict[str, object]:
+    """Every setting that describes the work, flat, by the name under which it is overridden.
+
+    Places (`paths`), tracking and cache limits are left out: they do not change a result.
+    """
+    tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(tree, dict)  # noqa: S101 - a structured config is a mapping
+    for place in ("paths", "tracking", "cache"):
+        tree.pop(place)
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                # `dataset.name` is what a user writes as `dataset=...`.
+                walk(prefix if name == "name" and prefix else f"{prefix}.{name}".strip("."), inner)
+        else:
+            flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
+
+    walk("", tree)
+    return flat

@@ -1,0 +1,84 @@
+"""Where the four image sets and B lie, for each kind of dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.config import StandinDataset
+from sweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sweep.config import Config
+
+SETS = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
+
+# SHA-256 of the files that the lab hands out.
+_LAB = {
+    "clean_valid": "e3ef2226611b9ccf932f86f4676c457b1f0645810ad1a4b166c7029169d38273",
+    "poisoned_valid": "9c29ff522c9d0478d79e50d1ecd7dc0a333d5648131b7efa319526d9e99028ad",
+    "clean_test": "3b13dbe082057eb1d4f13cda8fb0604614a84e4d87505a06c81cea8637b58d35",
+    "poisoned_test": "ee46229f5c636c235ac732c42d1c516b5ab8fe348cfddf3db2d6a8399028747e",
+    "badnet": "53e078e1b26d529c3367abe0e8fce339a7f3f2ed70f618b4e9ead997498121eb",
+    "badnet weights": "68ec7afdfc570d39acbded72025fe37d4d14e770585001d75a393490d50fc629",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a job: four image sets by name (`SETS`), and B."""
+
+    sets: Mapping[str, Path]
+    badnet: Path
+
+
+def locate(config: Config) -> Inputs:
+    """The files that a job reads; a made dataset is made first if it is not there.
+
+    Raises:
+        ConfigError: no file is named for B.
+    """
+    dataset = config.dataset
+    if isinstance(dataset, StandinDataset):
+        return _standin(config, dataset)
+    badnet = config.badnet.path or dataset.badnet
+    if not badnet:
+        raise ConfigError(
+            f"badnet.path must name B's file, since dataset={dataset.name} brings none. "
+            "Received: nothing. Add badnet.path=FILE."
+        )
+    return Inputs({name: Path(getattr(dataset, name)) for name in SETS}, Path(badnet))
+
+
+def _standin(config: Config, dataset: StandinDataset) -> Inputs:
+    from sweep import standin
+
+    settings = standin.Standin(
+        identities=dataset.identities,
+        train=dataset.train,
+        valid=dataset.valid,
+        test=dataset.test,
+        poison_rate=dataset.poison_rate,
+        epochs=dataset.epochs,
+        batch_size=dataset.batch_size,
+        learning_rate=dataset.learning_rate,
+        seed=config.seed,
+    )
+    made = standin.ensure(settings, Path(config.paths.data))
+    return Inputs(
+        {
+            "clean_valid": made / "cl" / "valid.h5",
+            "poisoned_valid": made / "bd" / "bd_valid.h5",
+            "clean_test": made / "cl" / "test.h5",
+            "poisoned_test": made / "bd" / "bd_test.h5",
+        },
+        Path(config.badnet.path) if config.badnet.path else made / "models" / "bd_net.keras",
+    )
+
+
+def known(digests: Mapping[str, str]) -> dict[str, bool]:
+    """Whether each file is, by its SHA-256, the one that the lab hands out."""
+    return {name: digest in _LAB.values() for name, digest in digests.items()}

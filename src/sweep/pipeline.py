@@ -1,0 +1,288 @@
+"""The way through the house: a configuration in, a result and two networks out.
+
+What steers a choice sees clean validation alone: the drop rule gets counts of it, and criteria get
+`Evidence`; test sets are answered only after B' is fixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep import criteria, curve, datasets, files, metrics
+from sweep.cache import Cache
+from sweep.data import check_fit, open_set
+from sweep.drop import find_stop
+from sweep.errors import ModelError
+from sweep.order import order_channels
+from sweep.progress import Clock, track
+from sweep.results import JobResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import keras
+    from numpy.typing import NDArray
+
+    from sweep.config import Config
+    from sweep.data import ImageSet
+    from sweep.engine import Engine
+    from sweep.results import Curve
+
+# Goes into the keys of cached arrays: raise it when what they hold is computed differently.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """B, ready to be cut; made once per process and content."""
+
+    model: keras.Model
+    engine: Engine
+    front_key: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a job made: its result, B and B'."""
+
+    result: JobResult
+    badnet: keras.Model
+    repaired: keras.Model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image set as B's rest sees it: activations of the layer, true labels, cached answers.
+
+    Attributes:
+        name: which of the four sets it is.
+        digest: SHA-256 of its file.
+        labels: (n,).
+        activations: (n, h, w, C), memory-mapped.
+    """
+
+    name: str
+    digest: str
+    labels: NDArray[np.int64]
+    activations: NDArray[np.float32]
+    key: str
+    network: Network
+    cache: Cache
+
+    @property
+    def total(self) -> int:
+        """Number of images n."""
+        return len(self.labels)
+
+    def answers(self, removed: Sequence[int]) -> NDArray[np.int32]:
+        """Full evaluation without some channels, (n,)."""
+        gone = sorted(removed)
+
+        def make(path: Path, _: object) -> None:
+            np.save(path, self.network.engine.answers(self.activations, gone))
+
+        key = files.key("answers", _FORMAT, self.key, self.network.key, gone)
+        answers: Any = self.cache.array("answers", key, make)
+        return np.asarray(answers)
+
+    def first(self) -> int:
+        """Right answers of B."""
+        return metrics.share(self.answers(()), self.labels).hits
+
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> NDArray[np.int64]:
+        """Right answers after each further removal."""
+
+        def run(gone: Sequence[int], live: Sequence[int]) -> NDArray[np.int64]:
+            rows = self.network.engine.walk(self.activations, gone, live)
+            return np.asarray((rows == self.labels).sum(axis=1), np.int64)
+
+        before = metrics.share(self.answers(removed), self.labels).hits
+        return curve.skip_dead(run, self._alive(), removed, channels, before)
+
+    def _alive(self) -> NDArray[np.bool_]:
+        engine = self.network.engine
+        if len(engine.sites) > 1:  # a channel that sleeps now may wake when an earlier one goes
+            return np.ones(engine.channels, bool)
+        alive = np.zeros(engine.channels, bool)
+        for start in range(0, self.total, 1024):
+            part = self.activations[start : start + 1024]
+            alive |= (part != engine.removed_value).any(axis=(0, 1, 2))
+        return alive
+
+
+def run(config: Config) -> Repair:
+    """Do one job.
+
+    Args:
+        config: checked.
+
+    Returns:
+        Its result, with B and B'.
+
+    Raises:
+        SweepError: data or model cannot be used.
+    """
+    clock = Clock()
+    memory = Path(config.paths.data) / "cache" / "digests"
+    with clock.stage("data"):
+        inputs = datasets.locate(config)
+        sets = {name: open_set(path) for name, path in inputs.sets.items()}
+        digests = {name: files.digest(path, memory) for name, path in inputs.sets.items()}
+        badnet_digest = files.digest(inputs.badnet, memory)
+    with clock.stage("network"):
+        network = _load(inputs.badnet, badnet_digest, config.layers)
+        check_fit(sets, network.model.input_shape, network.engine.classes)
+    cache = Cache(Path(config.paths.data) / "cache", config.cache.max_gb)
+    with clock.stage("activations"):
+        subjects = {
+            name: _subject(name, image_set, digests[name], network, config, cache)
+            for name, image_set in sets.items()
+        }
+        _refuse_chance(subjects["clean_valid"], config)
+    with clock.stage("scores"):
+        scores = _scores(subjects["clean_valid"], config)
+        order = order_channels(scores, config.ordering.name)
+    with clock.stage("curve"):
+        drop = config.drop if config.curve.name == "until_drop" else None
+        trace = _curve(order, subjects["clean_valid"], subjects["poisoned_valid"], drop, cache)
+        stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
+        removed = trace.channels[: stop.pruned]
+    with clock.stage("evaluation"):
+        figures = dict(_figures(subjects, removed, network.engine.classes))
+        _guard(trace, stop.pruned, figures)
+    with clock.stage("repair"):
+        from sweep.network import describe, prune
+
+        repaired = prune(network.model, network.engine.sites, removed)
+    facts = {
+        "badnet": {"file": str(inputs.badnet), "sha256": badnet_digest, **describe(network.model)},
+        "sets": {
+            name: {
+                "file": str(inputs.sets[name]),
+                "sha256": subject.digest,
+                "images": subject.total,
+            }
+            for name, subject in subjects.items()
+        },
+        "known_files": datasets.known(digests | {"badnet": badnet_digest}),
+        "incremental": network.engine.incremental,
+    }
+    result = JobResult(scores, trace, stop, figures, facts, clock.seconds)
+    return Repair(result, network.model, repaired)
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
+    from sweep.engine import Engine
+    from sweep.graph import choose_sites
+    from sweep.loading import load_badnet
+    from sweep.network import content_key
+
+    model = load_badnet(path)
+    sites = choose_sites(model, layers)
+    return Network(
+        model=model,
+        engine=Engine(model, sites),
+        front_key=content_key(model, part=sites[0].layer),
+        key=content_key(model, sites=[site.layer for site in sites]),
+    )
+
+
+def _subject(
+    name: str, image_set: ImageSet, digest: str, network: Network, config: Config, cache: Cache
+) -> Subject:
+    scale = config.dataset.scale
+    key = files.key("activations", _FORMAT, network.front_key, digest, scale)
+    return Subject(
+        name=name,
+        digest=digest,
+        labels=image_set.labels,
+        activations=_activations(name, image_set, network, scale, key, cache),
+        key=key,
+        network=network,
+        cache=cache,
+    )
+
+
+def _activations(
+    name: str, image_set: ImageSet, network: Network, scale: float, key: str, cache: Cache
+) -> Any:
+    from sweep.engine import FRONT_BATCH
+
+    def make(path: Path, _: object) -> None:
+        shape = (len(image_set), *network.engine.shape)
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        total = -(-len(image_set) // FRONT_BATCH)
+        first = 0
+        for images in track(image_set.batches(FRONT_BATCH), f"activations {name}", total):
+            scaled = images if scale == 1 else images * np.float32(scale)
+            out[first : first + len(images)] = network.engine.activations(scaled)
+            first += len(images)
+        out.flush()
+
+    return cache.array("activations", key, make)
+
+
+def _refuse_chance(clean: Subject, config: Config) -> None:
+    """Refuse a B that hardly beats the best constant answer: the sweep would run over noise."""
+    right = metrics.share(clean.answers(()), clean.labels)
+    constant = max(1 / clean.network.engine.classes, np.bincount(clean.labels).max() / clean.total)
+    if right.rate < constant + 0.1 * (1 - constant):
+        scale = config.dataset.scale
+        other = "0.00392156862745098 (pixels in 0..1)" if scale == 1 else "1 (raw pixels, 0..255)"
+        raise ModelError(
+            "B must be better than chance on clean validation, or the sweep would run over noise. "
+            f"Received: {right.hits} of {right.total} right with dataset.scale={scale:g}. "
+            f"Try dataset.scale={other}, or see whether B and the data belong together."
+        )
+
+
+def _scores(clean: Subject, config: Config) -> NDArray[np.float64]:
+    evidence = criteria.Evidence(clean.activations, clean.labels, config.seed)
+    return criteria.score(config.criterion.name, evidence, config.criterion.params)
+
+
+def _curve(
+    order: Sequence[int], clean: Subject, poisoned: Subject, drop: float | None, cache: Cache
+) -> Curve:
+    def known(array: Any) -> Curve | None:
+        return None if array is None else curve.unpack(array, clean.total, poisoned.total)
+
+    def make(path: Path, begun: Any) -> None:
+        np.save(path, curve.pack(curve.trace(order, clean, poisoned, drop, known(begun))))
+
+    def enough(array: Any) -> bool:
+        begun = known(array)
+        return begun is not None and curve.reaches(begun, len(order), drop)
+
+    labels = [files.key(subject.labels.tolist()) for subject in (clean, poisoned)]
+    key = files.key("curve", _FORMAT, clean.key, poisoned.key, clean.network.key, labels, order)
+    trace = known(cache.array("curve", key, make, enough))
+    assert trace is not None  # noqa: S101 - `array` always gives one
+    return trace
+
+
+def _figures(subjects: Mapping[str, Subject], removed: Sequence[int], classes: int) -> Any:
+    for split in ("valid", "test"):
+        clean, poisoned = (
+            (subject.labels, subject.answers(()), subject.answers(removed))
+            for subject in (subjects[f"clean_{split}"], subjects[f"poisoned_{split}"])
+        )
+        yield from metrics.of_split(split, clean, poisoned, classes)
+
+
+def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:
+    """The walk and the full evaluation must agree to the count where B' lies."""
+    walked = (trace.clean_correct[pruned], trace.attack_hits[pruned])
+    full = (figures["repaired/valid_accuracy"].hits, figures["repaired/valid_asr"].hits)
+    if walked != full:
+        raise RuntimeError(
+            f"the curve says {walked} (right, attacks) after {pruned} channels, "
+            f"the full evaluation {full}"
+        )

@@ -1,0 +1,204 @@
+"""The only room that knows MLflow: stores, runs, and what a run holds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import time
+import traceback
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from sweep.errors import StoreError
+
+# MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sweep.results import JobResult
+
+_LOG = logging.getLogger("sweep")
+_METRICS_A_CALL = 1000
+_PARAMS_A_CALL = 100
+# What MLflow shows of a long value.
+_TEXT = 5000
+
+
+class Store:
+    """One experiment in one MLflow store."""
+
+    def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
+        """Use `open_store`."""
+        self.uri = uri
+        self.client = client
+        self.experiment_id = experiment_id
+
+    @contextmanager
+    def run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> Iterator[str]:
+        """A run that ends as the block does: FINISHED, FAILED with its traceback, or KILLED.
+
+        Args:
+            name: what a person calls it.
+            tags: what it is found by.
+            parent: the run it is nested in.
+
+        Yields:
+            The run's id.
+        """
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        run = self.client.create_run(
+            self.experiment_id, run_name=name, tags=resolve_tags() | nested | dict(tags)
+        )
+        run_id = str(run.info.run_id)
+        try:
+            yield run_id
+        except Exception as error:
+            self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
+            self.client.set_tag(run_id, "sweep.error", f"{type(error).__name__}: {error}"[:_TEXT])
+            self.client.set_terminated(run_id, "FAILED")
+            raise
+        except BaseException:  # Ctrl-C, or a signal that asks to end
+            self.client.set_terminated(run_id, "KILLED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    def find_parent(self, sweep: str) -> str | None:
+        """The id of the run that holds a sweep, or None if the job runs on its own."""
+        found = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'",
+            max_results=1,
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def log_settings(self, run_id: str, settings: Mapping[str, object]) -> None:
+        """Log what describes the work as params."""
+        params = [Param(name, str(value)) for name, value in settings.items()]
+        for start in range(0, len(params), _PARAMS_A_CALL):
+            self.client.log_batch(run_id, params=params[start : start + _PARAMS_A_CALL])
+
+    def log_result(self, run_id: str, result: JobResult) -> None:
+        """Log the curve as step metrics and every final figure."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, value, step in _metrics_of(result)]
+        for start in range(0, len(metrics), _METRICS_A_CALL):
+            self.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a run."""
+        self.client.log_batch(run_id, tags=[RunTag(k, v[:_TEXT]) for k, v in tags.items()])
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Log every file of a folder as an artifact."""
+        self.client.log_artifacts(run_id, str(folder))
+
+
+def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:
+    curve = result.curve
+    for step, (right, hits) in enumerate(zip(curve.clean_correct, curve.attack_hits, strict=True)):
+        yield "curve/valid_accuracy", right / curve.clean_total, step
+        yield "curve/valid_asr", hits / curve.attack_total, step
+    for step, channel in enumerate(curve.channels, start=1):
+        yield "curve/channel", channel, step
+    for name, count in result.figures.items():
+        yield name, count.rate, 0
+    yield "pruned_channels", result.stop.pruned, 0
+    yield "drop_reached", float(result.stop.reached), 0
+    for stage, seconds in result.seconds.items():
+        yield f"seconds/{stage}", seconds, 0
+
+
+def open_store(mlruns: Path, experiment: str) -> Store:
+    """The store of the project, made if it is not there; `MLFLOW_TRACKING_URI` wins if set.
+
+    Creating a SQLite store from several processes at once would corrupt it, so one does and the
+    others wait.
+
+    Args:
+        mlruns: folder of `mlflow.db` and `artifacts`.
+        experiment: name of the experiment.
+
+    Raises:
+        StoreError: the store cannot be opened or written.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
+    try:
+        if "MLFLOW_TRACKING_URI" in os.environ:
+            client = MlflowClient(uri)
+            return Store(uri, client, _experiment(client, experiment, None))
+        mlruns.mkdir(parents=True, exist_ok=True)
+        artifacts = (mlruns / "artifacts").resolve()
+        with FileLock(mlruns / ".mlflow.lock"):
+            client = MlflowClient(uri)
+            experiment_id = _experiment(client, experiment, artifacts.as_uri())
+            _let_readers_write(mlruns / "mlflow.db")
+    except (OSError, MlflowException, sqlite3.Error) as error:
+        raise StoreError(
+            f"The MLflow store must be there to be written. Received: {uri}, which says: "
+            f"{str(error).splitlines()[0][:300]}. Free it, or name another by paths.mlruns or "
+            "MLFLOW_TRACKING_URI."
+        ) from error
+    return Store(uri, client, experiment_id)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifacts))
+    except MlflowException:  # made by another process since we looked
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return str(known.experiment_id)
+
+
+def _let_readers_write(database: Path) -> None:
+    """Switch SQLite to write-ahead logging, in which readers and a writer do not block."""
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Commit of the checkout and whether it was changed, as tags; empty outside of git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
+            "sweep.git_dirty": str(bool(git("status", "--porcelain"))).lower(),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes results, as tags."""
+    from importlib.metadata import version
+
+    names: Sequence[str] = ("badnet-sweep", "tensorflow", "keras", "numpy", "mlflow")
+    return {f"version.{name}": version(name) for name in names}
+
+
+__all__ = ["Store", "git_state", "mlflow", "open_store", "versions"]
