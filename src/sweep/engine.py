@@ -224,7 +224,7 @@ class Engine:
         values = keras.Model(bare.inputs[0], outputs)(
             np.zeros((1, *model.input_shape[1:]), np.float32), training=False
         )
-        return [np.asarray(value)[0] for value in keras.tree.flatten(values)]
+        return [keras.ops.convert_to_numpy(value)[0] for value in keras.tree.flatten(values)]
 
     def _run_tail(self, activations: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         kept = tf.split(keep, [site.channels for site in self.sites])
@@ -303,7 +303,7 @@ class _Rest:
         if self._direct is None:
             self._model = keras.Model([consumer.layer.output for consumer in consumers], target)
         if self._head is not None:
-            self._spread = tf.constant(_spread_of_classes(np.asarray(self._head.kernel)))
+            self._spread = tf.constant(_spread_of_classes(keras.ops.convert_to_numpy(self._head.kernel)))
 
     def hidden(self, states: Sequence[tf.Tensor]) -> tf.Tensor:
         """The last Dense layer's input (b, d), or the logits where there is no such layer."""
@@ -400,11 +400,11 @@ def _kernels_by_channel(operation: Any, tensor: Any, channels: int) -> Floats | 
     """A layer's kernel cut by the channel it reads: (C, positions, units) or (C, h, w, 1, out)."""
     rank = len(tensor.shape)
     if type(operation) is layers.Dense and rank == 2:
-        kernel = np.asarray(operation.kernel)
+        kernel = keras.ops.convert_to_numpy(operation.kernel)
         # Flatten puts the channel last, so it runs fastest.
         return kernel.reshape(-1, channels, kernel.shape[-1]).transpose(1, 0, 2).copy()
     if type(operation) is layers.Conv2D and rank == 4 and operation.groups == 1:
-        return np.asarray(operation.kernel).transpose(2, 0, 1, 3)[:, :, :, None].copy()
+        return keras.ops.convert_to_numpy(operation.kernel).transpose(2, 0, 1, 3)[:, :, :, None].copy()
     return None
 
 

@@ -38,7 +38,7 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
     copy.set_weights(model.get_weights())
     for site, local in split_channels(sites, channels):
         convolution = copy.get_layer(site.convolution)
-        kernel = np.array(convolution.kernel)
+        kernel = ops.convert_to_numpy(convolution.kernel).copy()
         kernel[..., local] = 0
         convolution.kernel.assign(kernel)
         if convolution.bias is not None:
@@ -52,7 +52,7 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
 
 
 def _zero(variable: keras.Variable, channels: list[int]) -> None:
-    values = np.array(variable)
+    values = ops.convert_to_numpy(variable).copy()
     values[channels] = 0
     variable.assign(values)
 

@@ -1,0 +1,83 @@
+"""The real BadNet on real faces gives the known counts; only where the lab's files are at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sweep import config, pipeline
+
+LAB = os.environ.get("BADNET_LAB_DIR")
+pytestmark = pytest.mark.skipif(LAB is None, reason="BADNET_LAB_DIR does not name the lab's files")
+
+# ordering, drop, channels pruned, B' right of 115, clean images that G rejects
+KNOWN = [
+    ("increasing", 0.02, 43, 111, 3),
+    ("increasing", 0.04, 45, 109, 5),
+    ("increasing", 0.10, 48, 102, 12),
+    ("decreasing", 0.02, 1, 105, 10),
+    ("decreasing", 0.04, 1, 105, 10),
+    ("decreasing", 0.10, 2, 90, 25),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+def configured(data, model="bd_net.h5", **settings):
+    folder = Path(LAB)
+    clean, poisoned = str(folder / "clean_faces.h5"), str(folder / "poisoned_faces.h5")
+    files = config.Dataset("files", clean, clean, poisoned, poisoned)
+    result = config.Config(
+        criterion=config.Criterion("mean_activation"),
+        dataset=files,
+        badnet=config.Badnet(str(folder / model)),
+        paths=config.Paths(str(data), str(data / "mlruns")),
+        **settings,
+    )
+    config.check(result)
+    return result
+
+
+@pytest.mark.parametrize(("ordering", "drop", "pruned", "right", "rejected"), KNOWN)
+def test_counts_of_the_report(data, ordering, drop, pruned, right, rejected):
+    chosen = configured(data, ordering=config.Ordering[ordering], drop=drop)
+    result = pipeline.run(chosen).result
+    figures = {name: count.hits for name, count in result.figures.items()}
+    assert figures["badnet/test_accuracy"] == 114
+    assert figures["badnet/test_asr"] == 115
+    assert (result.stop.pruned, result.stop.reached) == (pruned, True)
+    assert figures["repaired/test_accuracy"] == figures["repaired/valid_accuracy"] == right
+    assert figures["repaired/test_asr"] == figures["goodnet/test_asr"] == 115
+    assert figures["goodnet/test_clean_rejected"] == rejected
+    assert (result.scores == 0).sum() == 32
+
+
+def test_decreasing_starts_with_the_known_channels(data):
+    chosen = configured(data, ordering=config.Ordering.decreasing)
+    assert pipeline.run(chosen).result.curve.channels[:2] == (57, 52)
+
+
+def test_until_drop_stops_where_the_whole_curve_does(data, tmp_path):
+    whole = pipeline.run(configured(data, drop=0.1)).result
+    short = pipeline.run(configured(tmp_path, drop=0.1, curve=config.CurveMode.until_drop)).result
+    assert short.stop == whole.stop
+    assert short.figures == whole.figures
+    assert len(short.curve.channels) < len(whole.curve.channels) == 60
+    length = len(short.curve.clean_correct)
+    assert short.curve.clean_correct == whole.curve.clean_correct[:length]
+    assert short.curve.attack_hits == whole.curve.attack_hits[:length]
+
+
+def test_weights_alone_give_the_same(data):
+    chosen = configured(data, model="bd_weights.h5", drop=0.1)
+    assert pipeline.run(chosen).result.stop.pruned == 48
+
+
+def test_wrong_scale_is_refused(data):
+    chosen = configured(data)
+    chosen.dataset.scale = 1 / 255
+    with pytest.raises(pipeline.ModelError, match=r"better than chance.*Try dataset\.scale=1 "):
+        pipeline.run(chosen)
