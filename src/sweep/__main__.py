@@ -80,7 +80,8 @@ def _settings() -> list[str]:
 
 
 def _leaves(tree: DictConfig, prefix: str) -> Iterable[str]:
-    for name in tree:
+    for key in tree:
+        name = str(key)
         if not OmegaConf.is_missing(tree, name) and isinstance(tree[name], DictConfig):
             yield from _leaves(tree[name], f"{prefix}{name}.")
         else:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import TYPE_CHECKING
-
-import yaml
 
 from sweep import files, plots
 
@@ -34,7 +33,7 @@ def write(folder: Path, repair: Repair, config: Config, title: str, composed: st
     files.write_text(folder / "config.yaml", composed)
     files.write_text(folder / "curve.csv", curve_csv(repair))
     facts = {"facts": dict(result.facts), "seconds": dict(result.seconds)}
-    files.write_text(folder / "facts.yaml", yaml.safe_dump(facts, sort_keys=False))
+    files.write_text(folder / "facts.json", json.dumps(facts, indent=2))
     data = plots.curve_data(result.curve, result.stop, result.scores.tolist())
     figure = plots.draw_curve(data, title, config.drop)
     for suffix in ("png", "svg"):

@@ -114,6 +114,8 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
     cache: Cache = field(default_factory=Cache)
+    plan: bool = False
+    rerun: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -213,12 +215,13 @@ def _require(holds: bool, name: str, rule: str, received: object) -> None:
 def describe(config: Config) -> dict[str, object]:
     """Every setting that describes the work, flat, by the name under which it is overridden.
 
-    Places (`paths`), tracking and cache limits are left out: they do not change a result.
+    Places (`paths`), tracking, cache limits and what to do with a job (`plan`, `rerun`) are left
+    out: they do not change a result.
     """
     tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     assert isinstance(tree, dict)  # noqa: S101 - a structured config is a mapping
-    for place in ("paths", "tracking", "cache"):
-        tree.pop(place)
+    for other in ("paths", "tracking", "cache", "plan", "rerun"):
+        tree.pop(other)
     flat: dict[str, object] = {}
 
     def walk(prefix: str, value: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from sweep.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sweep import standin
     from sweep.config import Config
 
 SETS = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
@@ -35,15 +36,25 @@ class Inputs:
     badnet: Path
 
 
-def locate(config: Config) -> Inputs:
-    """The files that a job reads; a made dataset is made first if it is not there.
+def find(config: Config) -> Inputs:
+    """Where the files of a job lie, or will lie once a made dataset is made.
 
     Raises:
         ConfigError: no file is named for B.
     """
     dataset = config.dataset
     if isinstance(dataset, StandinDataset):
-        return _standin(config, dataset)
+        from sweep import standin
+
+        made = standin.folder(_settings(dataset, config.seed), Path(config.paths.data))
+        sets = {
+            "clean_valid": made / "cl" / "valid.h5",
+            "poisoned_valid": made / "bd" / "bd_valid.h5",
+            "clean_test": made / "cl" / "test.h5",
+            "poisoned_test": made / "bd" / "bd_test.h5",
+        }
+        own = made / "models" / "bd_net.keras"
+        return Inputs(sets, Path(config.badnet.path) if config.badnet.path else own)
     badnet = config.badnet.path or dataset.badnet
     if not badnet:
         raise ConfigError(
@@ -53,30 +64,24 @@ def locate(config: Config) -> Inputs:
     return Inputs({name: Path(getattr(dataset, name)) for name in SETS}, Path(badnet))
 
 
-def _standin(config: Config, dataset: StandinDataset) -> Inputs:
+def locate(config: Config) -> Inputs:
+    """The files that a job reads; a made dataset is made first if it is not there.
+
+    Raises:
+        ConfigError: no file is named for B.
+    """
+    if isinstance(config.dataset, StandinDataset):
+        from sweep import standin
+
+        standin.ensure(_settings(config.dataset, config.seed), Path(config.paths.data))
+    return find(config)
+
+
+def _settings(dataset: StandinDataset, seed: int) -> standin.Standin:
     from sweep import standin
 
-    settings = standin.Standin(
-        identities=dataset.identities,
-        train=dataset.train,
-        valid=dataset.valid,
-        test=dataset.test,
-        poison_rate=dataset.poison_rate,
-        epochs=dataset.epochs,
-        batch_size=dataset.batch_size,
-        learning_rate=dataset.learning_rate,
-        seed=config.seed,
-    )
-    made = standin.ensure(settings, Path(config.paths.data))
-    return Inputs(
-        {
-            "clean_valid": made / "cl" / "valid.h5",
-            "poisoned_valid": made / "bd" / "bd_valid.h5",
-            "clean_test": made / "cl" / "test.h5",
-            "poisoned_test": made / "bd" / "bd_test.h5",
-        },
-        Path(config.badnet.path) if config.badnet.path else made / "models" / "bd_net.keras",
-    )
+    names = [field.name for field in fields(standin.Standin) if field.name != "seed"]
+    return standin.Standin(seed=seed, **{name: getattr(dataset, name) for name in names})
 
 
 def known(digests: Mapping[str, str]) -> dict[str, bool]:

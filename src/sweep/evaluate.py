@@ -12,7 +12,6 @@ from sweep.data import check_fit, open_set
 from sweep.errors import SweepError
 from sweep.metrics import share
 from sweep.progress import display, track
-from sweep.results import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import keras
 
     from sweep.data import ImageSet
+    from sweep.results import Count
 
 _BATCH = 64
 
@@ -56,7 +56,7 @@ def evaluate(clean: Path, poisoned: Path, model: Path, scale: float = 1.0) -> tu
         SweepError: a file cannot be used.
     """
     sets = {"clean_test": open_set(clean), "poisoned_test": open_set(poisoned)}
-    quiet.tensorflow()
+    quiet.load_tensorflow()
     from sweep.loading import load_badnet
 
     network = load_badnet(model)

@@ -8,11 +8,11 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # A file changed this short a time ago may change again without its time stamp telling.
 _SETTLED_SECONDS = 2.0
@@ -61,7 +61,7 @@ def key(*parts: object) -> str:
 
 
 def digest(path: Path, memory: Path) -> str:
-    """The SHA-256 of a file, remembered in the folder `memory` for as long as its stamp is the same.
+    """The SHA-256 of a file, remembered in the folder `memory` while its stamp is the same.
 
     The stamp is size, inode and both times in nanoseconds; a file changed in the last seconds is
     read again, since a second change could bear the same stamp.

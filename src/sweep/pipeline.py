@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import criteria, curve, datasets, files, metrics
+from sweep import criteria, curve, datasets, files, metrics, quiet
 from sweep.cache import Cache
 from sweep.data import check_fit, open_set
 from sweep.drop import find_stop
@@ -179,6 +179,7 @@ def run(config: Config) -> Repair:
 
 @lru_cache(maxsize=2)
 def _load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
+    quiet.load_tensorflow()
     from sweep.engine import Engine
     from sweep.graph import choose_sites
     from sweep.loading import load_badnet

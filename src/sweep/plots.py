@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
 CLEAN, ATTACK, MARK = "#0072B2", "#D55E00", "#333333"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -88,7 +88,7 @@ def draw_curve(data: CurveData, title: str, drop: float) -> Figure:
         )
         right = step > 0.6 * max(data.steps)
         axes.annotate(
-            f"B′: {reached}\n{step} channels pruned",
+            f"B': {reached}\n{step} channels pruned",
             (step, 50),
             xytext=(-6 if right else 6, 0),
             textcoords="offset points",

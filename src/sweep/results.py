@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,16 @@ class Row:
     stop: Stop
     channels: int
     run_id: str
+
+    def to_json(self) -> str:
+        """All but the run's id, for the run itself to carry."""
+        figures = {name: (count.hits, count.total) for name, count in self.figures.items()}
+        stop = (self.stop.pruned, self.stop.reached)
+        return json.dumps([dict(self.settings), figures, stop, self.channels])
+
+    @classmethod
+    def from_json(cls, text: str, run_id: str) -> Row:
+        """What `to_json` wrote."""
+        settings, figures, stop, channels = json.loads(text)
+        counts = {name: Count(*count) for name, count in figures.items()}
+        return cls(settings, counts, Stop(*stop), channels, run_id)

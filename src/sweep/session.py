@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import signal
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+from hydra.core.utils import JobReturn
 from rich.console import Console
 from rich.table import Table
 
-from sweep import files, progress, quiet, summary
+from sweep import files, ledger, progress, summary
 from sweep.config import describe, root
 from sweep.errors import SweepError
 from sweep.results import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from hydra.core.utils import JobReturn
+    from collections.abc import Callable, Mapping, Sequence
 
     from sweep.config import Config
     from sweep.tracking import Store
-
-_LOG = logging.getLogger("sweep")
 
 
 def sweep_id(config: Config) -> str:
@@ -36,69 +34,175 @@ def sweep_id(config: Config) -> str:
 def run_job(config: Config, composed: str, folder: Path) -> Row:
     """Do one job as an MLflow run, nested in its sweep's run if there is one.
 
+    One process does a job, others that want the same one wait and take its result.
+
     Args:
         config: checked.
         composed: the same as YAML.
         folder: the job's own; what it makes lies there until it is tracked.
     """
-    quiet.tensorflow()
     from sweep import artifacts, pipeline, tracking
 
     store = tracking.open_store(Path(config.paths.mlruns), config.tracking.experiment)
     settings = describe(config)
     name = summary.settings_name(settings)
-    tags = {"sweep.kind": "job", "sweep.id": sweep_id(config)}
-    parent = store.find_parent(sweep_id(config))
-    with store.run(name, tags | tracking.git_state(root()), parent) as run_id:
-        store.log_settings(run_id, settings)
-        repair = pipeline.run(config)
-        with tempfile.TemporaryDirectory(dir=folder) as drafts:
-            artifacts.write(Path(drafts), repair, config, name, composed)
-            store.log_files(run_id, Path(drafts))
-        store.log_result(run_id, repair.result)
-    result = repair.result
-    return Row(settings, result.figures, result.stop, len(result.scores), run_id)
+    identity = _identify(config)
+    with FileLock(_locks(config) / f"{identity.config}.lock"):
+        runs = ledger.group(store.past_jobs()).get(identity.config, [])
+        done = ledger.judge(identity, runs, config.rerun, cached=False).past
+        if done is not None and done.row is not None:
+            return done.row
+        tags = {"sweep.kind": "job", "sweep.id": sweep_id(config)} | identity.tags()
+        parent = store.find_parent(sweep_id(config))
+        with store.run(name, tags | tracking.git_state(root()), parent) as run_id:
+            store.log_settings(run_id, settings)
+            repair = pipeline.run(config)
+            result = repair.result
+            with tempfile.TemporaryDirectory(dir=folder) as drafts:
+                artifacts.write(Path(drafts), repair, config, name, composed)
+                store.log_files(run_id, Path(drafts))
+            store.log_result(run_id, result)
+            row = Row(settings, result.figures, result.stop, len(result.scores), run_id)
+            store.tag(run_id, {"sweep.row": row.to_json()} | _identify(config).tags())
+    return row
+
+
+def _identify(config: Config) -> ledger.Identity:
+    return ledger.identify(config, Path(config.paths.data) / "cache" / "digests")
+
+
+def _locks(config: Config) -> Path:
+    locks = Path(config.paths.mlruns) / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks
 
 
 def run_grid(
-    configs: Sequence[Config], launch: Callable[[], Sequence[JobReturn]], command: str
+    configs: Sequence[Config],
+    commands: Sequence[str],
+    launch: Callable[[Sequence[int]], Sequence[JobReturn]],
 ) -> None:
-    """Run the jobs of a sweep under one parent run, and tell what came out.
+    """Run the jobs of a sweep that need it under one parent run, and tell what came out.
 
     Args:
         configs: one per job, checked.
-        launch: runs them all through Hydra's launcher.
-        command: what the user typed.
+        commands: what to type for each job alone.
+        launch: runs the jobs of some indices through Hydra's launcher.
 
     Raises:
-        SystemExit: with 1 where a job failed.
+        SystemExit: with 1 where a job failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from sweep import tracking
 
     first = configs[0]
-    console = Console(stderr=True)
-    if sys.stderr.isatty():
-        console.print(f"{len(configs)} jobs; the store is being opened ...", style="dim")
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
+    store.bury_the_dead()
+    identities = [_identify(config) for config in configs]
+    runs = ledger.group(store.past_jobs())
+    cells = [
+        ledger.judge(identity, runs.get(identity.config, []), config.rerun, cached=False)
+        for identity, config in zip(identities, configs, strict=True)
+    ]
+    if first.plan:
+        _show_plan(configs, cells, runs)
+        return
+    waiting = [index for index, cell in enumerate(cells) if cell.past is None]
+    _show_states(configs, cells)
+    command = " ".join(["python -m sweep", *sys.argv[1:]])
     identity = sweep_id(first)
     tags = {"sweep.kind": "parent", "sweep.id": identity, "mlflow.note.content": f"`{command}`"}
-    with store.run(f"sweep {identity}", tags | tracking.git_state(root()), None) as run_id:
+    ended, returns = 0, list[JobReturn]()
+    with store.run(f"sweep {identity}", tags | tracking.git_state(root())) as run_id:
         store.log_settings(run_id, {"jobs": len(configs)})
-        with progress.display():
-            returns = launch()
-        rows = [value for value in map(_value, returns) if not isinstance(value, Exception)]
+        if waiting:
+            ended, returns = _launch(launch, waiting)
+        rows = _rows(identities, cells, store)
         _log_summary(store, run_id, rows, command)
         _show(rows, store, run_id, first)
-        failures = _show_failures(returns)
-        if failures:
-            store.tag(run_id, {"sweep.failed_jobs": str(failures)})
-    if failures:
+        errors = [(commands[i], _value(job)) for i, job in zip(waiting, returns, strict=False)]
+        failed = _show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
+        if ended:
+            print(
+                f"interrupted: {len(configs) - len(rows)} of {len(configs)} jobs are left; "
+                "the same command goes on",
+                file=sys.stderr,
+            )
+            raise SystemExit(ended)
+    if failed:
         raise SystemExit(1)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: ends the job at hand as Ctrl-C does."""
+
+
+def _launch(
+    launch: Callable[[Sequence[int]], Sequence[JobReturn]], waiting: Sequence[int]
+) -> tuple[int, list[JobReturn]]:
+    """Run jobs; an exit code for an interruption, or 0, and what Hydra gave back."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with progress.display():
+            return 0, list(launch(waiting))
+    except _TerminatedError:
+        return 128 + signal.SIGTERM, []
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT, []
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _rows(
+    identities: Sequence[ledger.Identity],
+    cells: Sequence[ledger.Cell],
+    store: Store,
+) -> list[Row]:
+    """The lines of all jobs that are done, in the order of the grid."""
+    new = {
+        run.identity.config: run
+        for run in reversed(store.past_jobs())
+        if run.status == "FINISHED" and run.identity.code == ledger.code_key()
+    }
+    rows = []
+    for identity, cell in zip(identities, cells, strict=True):
+        past = cell.past or new.get(identity.config)
+        if past is not None and past.row is not None:
+            rows.append(past.row)
+    return rows
 
 
 def _value(job: JobReturn) -> Any:
     """What a job gave back, or the exception that ended it; `return_value` would raise it."""
     return job._return_value  # noqa: SLF001
+
+
+def _show_states(configs: Sequence[Config], cells: Sequence[ledger.Cell]) -> None:
+    """Say which jobs run and why, and which are done already."""
+    reasons = Counter("done" if cell.past else cell.why for cell in cells)
+    parts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    print(f"{len(configs)} jobs: {parts}", file=sys.stderr)
+
+
+def _show_plan(
+    configs: Sequence[Config],
+    cells: Sequence[ledger.Cell],
+    runs: Mapping[str, Sequence[ledger.Past]],
+) -> None:
+    """Print each cell with its state, and what running the rest will take."""
+    table = Table(title="plan", title_justify="left")
+    for column in ("job", "state", "why"):
+        table.add_column(column, overflow="fold")
+    for config, cell in zip(configs, cells, strict=True):
+        table.add_row(summary.settings_name(describe(config)), cell.state, cell.why)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    waiting = sum(cell.past is None for cell in cells)
+    took = sorted(run.seconds for past in runs.values() for run in past if run.seconds)
+    each = f"about {took[len(took) // 2]:.0f} s each" if took else "no past run tells how long"
+    print(f"{len(cells) - waiting} done, {waiting} to run; {each}")
 
 
 def _log_summary(store: Store, run_id: str, rows: Sequence[Row], command: str) -> None:
@@ -140,17 +244,14 @@ def _show_reference(rows: Sequence[Row], console: Console) -> None:
     console.print(table)
 
 
-def _show_failures(returns: Sequence[JobReturn]) -> int:
+def _show_failures(failures: Sequence[tuple[str, Exception]]) -> int:
     """Print each different error once with the jobs that it ended; return how many failed."""
     failed = defaultdict(list)
-    for job in returns:
-        error = _value(job)
-        if isinstance(error, Exception):
-            known = isinstance(error, SweepError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            failed[text].append(" ".join(job.overrides or ()))
-    for text, jobs in failed.items():
-        print(f"\n{len(jobs)} of {len(returns)} jobs failed: {text}", file=sys.stderr)
-        for overrides in jobs:
-            print(f"  python -m sweep {overrides}", file=sys.stderr)
-    return sum(map(len, failed.values()))
+    for command, error in failures:
+        known = isinstance(error, SweepError)
+        failed[str(error) if known else f"{type(error).__name__}: {error}"].append(command)
+    for text, commands in failed.items():
+        print(f"\n{len(commands)} x {text}", file=sys.stderr)
+        for command in commands:
+            print(f"    {command}", file=sys.stderr)
+    return len(failures)

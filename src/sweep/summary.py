@@ -70,9 +70,11 @@ def _place(pair: tuple[str, Row]) -> tuple[bool, str, float]:
 def _line(row: Row) -> tuple[str, ...]:
     mark = "" if row.stop.reached else " (drop not reached)"
     cells = [f"{100 * float(str(row.settings['drop'])):g}%", f"{row.stop.pruned}{mark}"]
-    for network, _ in NETWORKS:
-        for rate in ("accuracy", "asr"):
-            cells.append(percent(row.figures[f"{network}/test_{rate}"].rate))
+    cells += [
+        percent(row.figures[f"{network}/test_{rate}"].rate)
+        for network, _ in NETWORKS
+        for rate in ("accuracy", "asr")
+    ]
     return tuple(cells)
 
 
@@ -114,7 +116,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def beside_reference(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Lines of ordering, X, what, measured, the report's figure and the difference, in points."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in rows:
         ordering, drop = str(row.settings["ordering"]), f"{float(str(row.settings['drop'])):g}"
         if (ordering, drop) not in REFERENCE:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sqlite3
 import subprocess
 import time
 import traceback
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from filelock import FileLock
 
 from sweep.errors import StoreError
+from sweep.ledger import Identity, Past
+from sweep.results import Row
 
 # MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -28,12 +31,16 @@ from mlflow.tracking.context.registry import resolve_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mlflow.entities import Run
 
     from sweep.results import JobResult
 
 _LOG = logging.getLogger("sweep")
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
+_RUNS_A_CALL = 1000
 # What MLflow shows of a long value.
 _TEXT = 5000
 
@@ -60,8 +67,9 @@ class Store:
             The run's id.
         """
         nested = {"mlflow.parentRunId": parent} if parent else {}
+        own = {"sweep.host": platform.node(), "sweep.process": _process(os.getpid())}
         run = self.client.create_run(
-            self.experiment_id, run_name=name, tags=resolve_tags() | nested | dict(tags)
+            self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
         )
         run_id = str(run.info.run_id)
         try:
@@ -78,12 +86,38 @@ class Store:
 
     def find_parent(self, sweep: str) -> str | None:
         """The id of the run that holds a sweep, or None if the job runs on its own."""
-        found = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'",
-            max_results=1,
-        )
-        return str(found[0].info.run_id) if found else None
+        found = self._search(f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'")
+        return next((str(run.info.run_id) for run in found), None)
+
+    def past_jobs(self) -> list[Past]:
+        """Every job that the store holds, newest first."""
+        return [_past(run) for run in self._search("tags.`sweep.kind` = 'job'")]
+
+    def bury_the_dead(self) -> int:
+        """Set runs of this machine to KILLED whose process is gone; return how many."""
+        buried = 0
+        host = platform.node()
+        for run in self._search(f"attributes.status = 'RUNNING' and tags.`sweep.host` = '{host}'"):
+            pid, _, _ = run.data.tags.get("sweep.process", "").partition("@")
+            if not pid.isdigit() or _process(int(pid)) != run.data.tags["sweep.process"]:
+                self.client.set_terminated(run.info.run_id, "KILLED")
+                buried += 1
+        return buried
+
+    def _search(self, query: str) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                query,
+                max_results=_RUNS_A_CALL,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def log_settings(self, run_id: str, settings: Mapping[str, object]) -> None:
         """Log what describes the work as params."""
@@ -105,6 +139,30 @@ class Store:
     def log_files(self, run_id: str, folder: Path) -> None:
         """Log every file of a folder as an artifact."""
         self.client.log_artifacts(run_id, str(folder))
+
+
+def _process(pid: int) -> str:
+    """A process by its number and when it started, since numbers are used again; "" if gone."""
+    try:
+        return f"{pid}@{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return ""
+
+
+def _past(run: Run) -> Past:
+    tags, run_id = run.data.tags, str(run.info.run_id)
+    row = tags.get("sweep.row")
+    ended = run.info.end_time
+    return Past(
+        run_id=run_id,
+        status=str(run.info.status),
+        identity=Identity(
+            tags.get("sweep.config", ""), tags.get("sweep.data"), tags.get("sweep.code", "")
+        ),
+        sweep=tags.get("sweep.id", ""),
+        row=Row.from_json(row, run_id) if row else None,
+        seconds=(ended - run.info.start_time) / 1000 if ended else None,
+    )
 
 
 def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:

@@ -1,1 +1,1 @@
-"""Hydra plugins of badnet-sweep; scanned at every start of any Hydra program, so light to import."""
+"""Hydra plugins of badnet-sweep; every Hydra program scans them at its start, so they are light."""

@@ -1,6 +1,6 @@
 """`hydra/sweeper=grid`: every combination of the values given, as one tracked sweep."""
 
-import sys
+import shlex
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -34,6 +34,8 @@ class GridSweeper(BasicSweeper):
         launcher = self.launcher
         session.run_grid(
             configs,
-            lambda: launcher.launch([list(cell) for cell in cells], initial_job_idx=0),
-            command=" ".join(["python -m sweep", *sys.argv[1:]]),
+            commands=[shlex.join(["python", "-m", "sweep", *cell]) for cell in cells],
+            launch=lambda some: launcher.launch(
+                [list(cells[index]) for index in some], initial_job_idx=0
+            ),
         )

@@ -1,0 +1,150 @@
+"""What a job is known by, and whether it needs to run.
+
+A job is identified by its resolved configuration, the content of B and the image sets, and the
+code that computes results; a finished run with that identity is the job's result.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep import datasets, files
+from sweep.config import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sweep.config import Config
+    from sweep.results import Row
+
+# What shows results but computes none: a change there leaves runs as good as they were.
+_SHOWS = {
+    *("__main__", "artifacts", "cache", "datasets", "errors", "evaluate", "export", "files"),
+    *("ledger", "plots", "progress", "quiet", "report", "reproduce", "session", "study"),
+    *("summary", "tracking", "ui"),
+}
+_COMPUTES = ("tensorflow", "keras", "numpy", "h5py")
+# Where files lie; what is in them is told by their content.
+_PLACES = ("badnet.path", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The three parts that a job is known by, each a key of 32 hex digits.
+
+    `data` is None for a made dataset that has not been made yet.
+    """
+
+    config: str
+    data: str | None
+    code: str
+
+    def tags(self) -> dict[str, str]:
+        """As a run carries it."""
+        known = {"sweep.config": self.config, "sweep.code": self.code}
+        return known | ({"sweep.data": self.data} if self.data else {})
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run that the store holds for some job.
+
+    Attributes:
+        run_id: its MLflow run.
+        status: MLflow's word: FINISHED, FAILED, KILLED or RUNNING.
+        identity: what it was known by.
+        sweep: the id of the sweep that it belongs to.
+        row: its line in the summary, if it finished.
+        seconds: how long it took, if it finished.
+    """
+
+    run_id: str
+    status: str
+    identity: Identity
+    sweep: str
+    row: Row | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a grid: what the plan says of it.
+
+    Attributes:
+        state: `done`, `cached`, `failed` or `new`; all but done are to run.
+        why: why it runs, or which run it is.
+        past: the finished run that stands for it, if done.
+    """
+
+    state: str
+    why: str
+    past: Past | None = None
+
+
+def identify(config: Config, memory: Path) -> Identity:
+    """What a job is known by, as far as it is there.
+
+    Args:
+        config: the job.
+        memory: folder of remembered digests.
+    """
+    inputs = datasets.find(config)
+    data = None
+    if inputs is not None:
+        paths = [*(inputs.sets[name] for name in datasets.SETS), inputs.badnet]
+        if all(path.is_file() for path in paths):
+            data = files.key([files.digest(path, memory) for path in paths])
+    settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
+    return Identity(files.key(settings), data, code_key())
+
+
+@cache
+def code_key() -> str:
+    """A name for the code that computes results; comments and layout do not count."""
+    package = Path(__file__).parent
+    modules = sorted(
+        path
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0][:-3] not in _SHOWS
+    )
+    trees = [ast.dump(ast.parse(path.read_bytes())) for path in modules]
+    return files.key(trees, [version(name) for name in _COMPUTES])
+
+
+def judge(identity: Identity, runs: Iterable[Past], rerun: bool, cached: bool) -> Cell:
+    """Whether a job needs to run, and why.
+
+    Args:
+        identity: the job's.
+        runs: the store's runs of the same configuration, newest first.
+        rerun: whether the user wants all to run.
+        cached: whether the job's activations are at hand.
+    """
+    same = list(runs)
+    waiting = "cached" if cached else "new"
+    for run in same:
+        if run.status == "FINISHED" and run.identity == identity and identity.data is not None:
+            return Cell(waiting, "rerun=true") if rerun else Cell("done", run.run_id, run)
+    if not same:
+        return Cell(waiting, "not run before")
+    newest = same[0]
+    if newest.status == "FINISHED":
+        changed = "data" if newest.identity.data != identity.data else "code"
+        return Cell(waiting, f"{changed} changed")
+    if newest.status == "FAILED":
+        return Cell("failed", "failed before")
+    running = newest.status == "RUNNING"
+    return Cell(waiting, "running elsewhere" if running else "interrupted before")
+
+
+def group(runs: Sequence[Past]) -> Mapping[str, list[Past]]:
+    """Runs by the configuration that they are of, in the order given."""
+    grouped: dict[str, list[Past]] = {}
+    for run in runs:
+        grouped.setdefault(run.identity.config, []).append(run)
+    return grouped
