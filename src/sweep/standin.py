@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from sweep import data, faces, files, progress, trigger
+from sweep.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,20 +93,29 @@ def ensure(settings: Standin, folder_root: Path) -> Path:
         The folder, with the lab's layout: `cl/valid.h5`, `cl/test.h5`, `bd/bd_valid.h5`,
         `bd/bd_test.h5` (the same photographs, stamped, every label 0), `models/bd_net.keras`, and
         `standin.json` with the settings, the versions and what the BadNet reaches on the test sets.
+
+    Raises:
+        StoreError: the folder cannot be written.
     """
     place = folder(settings, folder_root)
     if _whole(place):
         return place
-    folder_root.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder_root / f".{place.name}.lock"):
-        if _whole(place):  # another process was faster
-            return place
-        _LOG.info("making the stand-in dataset and training its BadNet, once: %s", place)
-        if place.exists():
-            shutil.rmtree(place)
-        with files.replacing(place) as draft:
-            draft.mkdir()
-            _make(settings, draft)
+    try:
+        folder_root.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder_root / f".{place.name}.lock"):
+            if _whole(place):  # another process was faster
+                return place
+            _LOG.info("making the stand-in dataset and training its BadNet, once: %s", place)
+            if place.exists():
+                shutil.rmtree(place)
+            with files.replacing(place) as draft:
+                draft.mkdir()
+                _make(settings, draft)
+    except OSError as error:
+        raise StoreError(
+            f"{folder_root}: the folder for made data must be writable and have room. "
+            f"Received: {error}. Name another with paths.data=FOLDER."
+        ) from error
     return place
 
 
@@ -222,10 +232,11 @@ def _shuffled(settings: Standin, count: int) -> Iterator[NDArray[np.int64]]:
 def _deterministic(seed: int) -> Iterator[None]:
     """Fix what Keras draws its weights from, and have TensorFlow add in a fixed order.
 
-    Both reach the whole process, so they are put back as they were.
+    Both reach the whole process. They are put back as they were, or else the run that trains would
+    measure with other arithmetic than the run that reuses what was trained.
     """
     import keras
-    from tensorflow.python.framework import config  # the way back is not in the public interface
+    from tensorflow.python.framework import config  # only this one can also undo it
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 (Keras seeds this one)
     before = config.is_op_determinism_enabled()
