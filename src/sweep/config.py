@@ -59,14 +59,14 @@ class Dataset:
 class StandinDataset(Dataset):
     """The made dataset: people, photographs of each, and how B is trained on them."""
 
-    identities: int = 60
-    train: int = 30
-    valid: int = 9
-    test: int = 10
-    poison_rate: float = 0.1
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    identities: int = MISSING
+    train: int = MISSING
+    valid: int = MISSING
+    test: int = MISSING
+    poison_rate: float = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
 
 
 @dataclass

@@ -1,0 +1,56 @@
+"""What tests share: a small BadNet on few drawn people, made once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Enough people and photographs for a B that is right on most of them, in some ten seconds.
+SMALL = (
+    "dataset.identities=6",
+    "dataset.train=60",
+    "dataset.valid=5",
+    "dataset.test=5",
+    "dataset.epochs=6",
+)
+
+
+class Checkout:
+    """A place with data and results of its own, and the command line on it."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder = folder
+        self.data = data
+        self.mlruns = folder / "mlruns"
+
+    def command(self, *overrides: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "sweep", "-m"),
+            f"paths.data={self.data}",
+            f"paths.mlruns={self.mlruns}",
+            f"hydra.sweep.dir={self.folder}/multirun/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}",
+            *overrides,
+        ]
+
+    def sweep(self, *overrides: str, small: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*(SMALL if small else ()), *overrides),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+        )
+
+
+@pytest.fixture(scope="session")
+def shared_data(tmp_path_factory):
+    """One data folder for all tests, so that the small BadNet is trained once."""
+    return tmp_path_factory.mktemp("shared") / "data"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, shared_data):
+    return Checkout(tmp_path_factory.mktemp("checkout"), shared_data)

@@ -1,0 +1,193 @@
+"""The command as people type it: six jobs into a fresh store, read back through MLflow's client."""
+
+import csv
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+
+CURVE = {"curve/valid_accuracy", "curve/valid_asr", "curve/channel"}
+FINAL = {
+    f"{network}/{split}_{rate}"
+    for network in ("badnet", "repaired", "goodnet")
+    for split in ("valid", "test")
+    for rate in ("accuracy", "asr")
+} | {
+    "goodnet/test_clean_rejected",
+    "goodnet/test_poisoned_rejected",
+    "pruned_channels",
+    "drop_reached",
+}
+FILES = {"curve.csv", "curve.png", "config.yaml", "repaired.keras", "repaired.h5", "goodnet.keras"}
+GRID = ("ordering=increasing,decreasing", "drop=0.02,0.04,0.10")
+
+
+@pytest.fixture(scope="module")
+def done(checkout):
+    done = checkout.sweep(*GRID)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def client(checkout, done):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{checkout.mlruns / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def runs(client):
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    return client.search_runs([experiment.experiment_id])
+
+
+def kind(runs, wanted):
+    return [run for run in runs if run.data.tags["sweep.kind"] == wanted]
+
+
+def artifacts(client, run):
+    return {item.path for item in client.list_artifacts(run.info.run_id)}
+
+
+def test_one_parent_and_six_nested_runs_finish(runs):
+    (parent,) = kind(runs, "parent")
+    jobs = kind(runs, "job")
+    assert len(jobs) == 6
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in jobs} == {parent.info.run_id}
+    assert len({run.info.run_name for run in jobs}) == 6
+
+
+def test_each_job_tells_its_settings(runs):
+    told = {(r.data.params["ordering"], r.data.params["drop"]) for r in kind(runs, "job")}
+    assert told == {(o, x) for o in ("increasing", "decreasing") for x in ("0.02", "0.04", "0.1")}
+    for run in kind(runs, "job"):
+        assert run.data.params["criterion"] == "mean_activation"
+        assert run.data.params["layer"] == "pool_3"
+        assert run.data.params["seed"] == "0"
+        assert run.data.params["dataset"] == "standin"
+        assert run.data.params["dataset.identities"] == "6"
+
+
+def test_each_job_holds_its_metrics(runs, client):
+    for run in kind(runs, "job"):
+        assert CURVE | FINAL <= set(run.data.metrics)
+        history = client.get_metric_history(run.info.run_id, "curve/valid_accuracy")
+        assert [metric.step for metric in history] == list(range(61))
+        assert history[0].value == run.data.metrics["badnet/valid_accuracy"]
+        pruned = int(run.data.metrics["pruned_channels"])
+        assert history[pruned].value == run.data.metrics["repaired/valid_accuracy"]
+        removed = client.get_metric_history(run.info.run_id, "curve/channel")
+        assert [metric.step for metric in removed] == list(range(1, 61))
+        assert sorted(metric.value for metric in removed) == list(range(60))
+
+
+def test_each_job_holds_its_files(runs, client, tmp_path):
+    for run in kind(runs, "job"):
+        assert artifacts(client, run) >= FILES
+    run = kind(runs, "job")[0]
+    folder = client.download_artifacts(run.info.run_id, "", str(tmp_path))
+    with open(f"{folder}/curve.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["step", "channel", "score", "valid_accuracy", "valid_asr"]
+    assert [int(row["step"]) for row in rows] == list(range(61))
+    assert rows[0]["channel"] == rows[0]["score"] == ""
+    with open(f"{folder}/config.yaml") as file:
+        settings = yaml.safe_load(file)
+    assert settings["ordering"] == run.data.params["ordering"]
+    assert zipfile.is_zipfile(f"{folder}/goodnet.keras")
+
+
+def test_the_parent_holds_the_summary(runs, client, done, tmp_path):
+    (parent,) = kind(runs, "parent")
+    assert {"summary.csv", "summary.md"} <= artifacts(client, parent)
+    path = client.download_artifacts(parent.info.run_id, "summary.md", str(tmp_path))
+    with open(path) as file:
+        text = file.read()
+    assert "## Increasing order" in text
+    assert "## Decreasing order" in text
+    for name in ("Original", "Repaired", "GoodNet"):
+        assert name in text
+        assert name in done.stdout
+    assert "python -m sweep.ui" in done.stdout
+
+
+def test_saved_networks_open_elsewhere_and_repeat_the_figures(runs, client, shared_data, tmp_path):
+    run = next(r for r in kind(runs, "job") if r.data.params["ordering"] == "decreasing")
+    folder = client.download_artifacts(run.info.run_id, "", str(tmp_path))
+    (made,) = shared_data.glob("standin-*")
+    # A plain interpreter without this project opens B' and G.
+    script = f"""
+import sys, keras
+assert not any(name.split(".")[0] == "sweep" for name in sys.modules)
+for name, outputs in (("repaired.keras", 6), ("repaired.h5", 6), ("goodnet.keras", 7)):
+    model = keras.models.load_model(r"{folder}/" + name, compile=False)
+    assert model.outputs[0].shape[-1] == outputs, name
+assert "sweep" not in sys.modules
+"""
+    plain = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert plain.returncode == 0, plain.stderr
+    for name, network in (("repaired.h5", "repaired"), ("goodnet.keras", "goodnet")):
+        said = subprocess.run(
+            [
+                *(sys.executable, "-m", "sweep.evaluate"),
+                *(str(made / "cl" / "test.h5"), str(made / "bd" / "bd_test.h5")),
+                *(f"{folder}/{name}", "--scale", "0.00392156862745098"),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        metrics = run.data.metrics
+        assert said == [
+            f"Clean Classification accuracy: {100 * metrics[f'{network}/test_accuracy']}",
+            f"Attack Success Rate: {100 * metrics[f'{network}/test_asr']}",
+        ]
+
+
+def test_the_same_command_runs_nothing_again(checkout, done, runs, client):
+    again = checkout.sweep(*GRID)
+    assert again.returncode == 0, again.stderr
+    assert "6 done" in again.stderr
+    table = [line for line in done.stdout.splitlines() if "│" in line]
+    assert table
+    assert [line for line in again.stdout.splitlines() if "│" in line] == table
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    assert len(kind(client.search_runs([experiment.experiment_id]), "job")) == 6
+
+
+def test_doubled_cells_run_once_and_failures_hide_nobody(checkout, done):
+    said = checkout.sweep("drop=0.1,0.10,0.04", "layer=pool_3,conv_4")
+    assert said.returncode == 1
+    assert "4 jobs: 2 done, 2 not run before" in said.stderr
+    assert "2 x layer must cut the network in two" in said.stderr
+    assert "Layers that would do: conv_1, pool_1, conv_2, pool_2, conv_3, pool_3" in said.stderr
+    assert said.stderr.count("python -m sweep") == 2
+    assert "Traceback" not in said.stderr
+    assert "increasing" in said.stdout
+
+
+def test_a_failed_job_keeps_its_traceback(checkout, done, client):
+    checkout.sweep("layer=fc_1")
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    failed = client.search_runs(
+        [experiment.experiment_id], "attributes.status = 'FAILED' and params.layer = 'fc_1'"
+    )
+    assert [run.data.tags["sweep.kind"] for run in failed] == ["job"]
+    text = artifacts(client, failed[0])
+    assert "traceback.txt" in text
+
+
+def test_the_plan_starts_nothing(checkout, done, client):
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    before = len(client.search_runs([experiment.experiment_id]))
+    said = checkout.sweep("drop=0.02,0.05", "plan=true")
+    assert said.returncode == 0, said.stderr
+    assert "done" in said.stdout
+    assert "not run before" in said.stdout
+    assert len(client.search_runs([experiment.experiment_id])) == before
