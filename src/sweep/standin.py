@@ -51,7 +51,7 @@ _LOG = logging.getLogger("sweep")
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
 
 # Raised whenever the same settings lead to other images or another network.
-_FORMAT = 1
+_FORMAT = 2
 
 # What a random stream is for; with the seed and the person it makes the stream's own seed.
 _PERSON, _TRAIN, _VALID, _TEST, _POISON, _SHUFFLE = range(6)
@@ -155,7 +155,7 @@ def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
         labels: (n,) classes.
 
     Returns:
-        The trained model; it takes pixels in 0..1.
+        The trained model, not compiled; it takes pixels in 0..1.
     """
     import keras
 
@@ -169,7 +169,8 @@ def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
         model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
         for batch in progress.track(_shuffled(settings, len(images)), "training", steps):
             model.train_on_batch(_scaled(images[batch]), labels[batch])
-    return model
+    # The same layers without the optimizer, whose state would treble the file.
+    return keras.Model(model.inputs[0], model.outputs[0], name="badnet")
 
 
 def _make(settings: Standin, place: Path) -> None:
