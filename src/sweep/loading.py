@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILE_BYTES = 2 << 30
+# Keras stores weights as they are; even a pruned network packs by less than this.
+_RATIO = 32
 # What one layer may put out for one image: VGG's largest is 3.2 million numbers.
 _ACTIVATIONS = 1 << 23
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -102,9 +104,11 @@ def _copy(path: Path, copy: Path) -> bytes:
     return start
 
 
-def _vet(path: Path, text: str | bytes) -> dict[str, Any]:
+def _vet(path: Path, text: str | bytes, training: str | None = None) -> dict[str, Any]:
     try:
-        return vetting.vet(vetting.parse(text)).config
+        if training is not None:
+            vetting.scan(vetting.parse(training))
+        return vetting.vet(vetting.parse(text))
     except vetting.UnsafeError as unsafe:
         raise ModelError(f"{path}: {unsafe}") from None
     except RecursionError as deep:
@@ -133,7 +137,7 @@ def _open_archive(path: Path, source: Path, folder: Path) -> Callable[[], keras.
     config = _vet(path, text)
     numbers = folder / "clean.weights.h5"
     with hdf5.open_untrusted(weights, ModelError, path) as file, h5py.File(numbers, "w") as clean:
-        for place, values in _datasets(path, file):
+        for place, values in _datasets(file, _Room(path, source)):
             clean.create_dataset(place, data=values)
     probe, real = folder / "probe.keras", folder / "clean.keras"
     for archive, description in ((probe, _still(config)), (real, config)):
@@ -203,9 +207,7 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
             f"it unpacks to {member.file_size:,} bytes, at most {_MEMBERS[member.filename]:,} "
             "are allowed"
         )
-    elif member.file_size > max(
-        hdf5.PROMISE_FLOOR, hdf5.PROMISE_RATIO * max(1, member.compress_size)
-    ):
+    elif member.file_size > max(hdf5.PROMISE_FLOOR, _RATIO * member.compress_size):
         problem = f"{member.compress_size:,} bytes unpack to {member.file_size:,}"
     if problem:
         raise ModelError(
@@ -214,29 +216,43 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
         )
 
 
-def _datasets(path: Path, group: h5py.Group) -> Iterator[tuple[str, NDArray[Any]]]:
+class _Room:
+    """The memory that the weights of a file may take together."""
+
+    def __init__(self, path: Path, source: Path) -> None:
+        self.path = path
+        self.left = min(_FILE_BYTES, max(hdf5.PROMISE_FLOOR, _RATIO * source.stat().st_size))
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ModelError(
+                f"{self.path}: weights may take {_RATIO} times the room of their file, at most "
+                f"{_FILE_BYTES >> 30} GB. Received: more. Do not use this file."
+            )
+
+
+def _datasets(group: h5py.Group, room: _Room) -> Iterator[tuple[str, NDArray[Any]]]:
     """All numbers of a checked file with their places."""
-    total = 0
     waiting = [("", group)]
     while waiting:
         place, item = waiting.pop()
         if isinstance(item, h5py.Dataset):
-            values = _numbers(path, item, place)
-            total += values.nbytes
-            _check_total(path, total)
-            yield place, values
+            yield place, _numbers(item, place, room)
         elif isinstance(item, h5py.Group):
-            with hdf5.reading(path, f"group {hdf5.shown(place)}", ModelError):
+            with hdf5.reading(room.path, f"group {hdf5.shown(place)}", ModelError):
                 waiting += [(f"{place}/{name}", item[name]) for name in item]
 
 
-def _numbers(path: Path, item: Any, place: str) -> NDArray[Any]:
+def _numbers(item: Any, place: str, room: _Room) -> NDArray[Any]:
+    path = room.path
     with hdf5.reading(path, f"dataset {hdf5.shown(place)}", ModelError):
         if not isinstance(item, h5py.Dataset) or item.shape is None or not hdf5.plain(item):
             raise ModelError(
                 f"{path}: weights must be ordinary numbers. Received: {hdf5.shown(place)}, "
                 "which is not. The file is damaged, or no Keras model."
             )
+        room.take(item.nbytes)
         values = hdf5.array(item)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ModelError(
@@ -244,14 +260,6 @@ def _numbers(path: Path, item: Any, place: str) -> NDArray[Any]:
             "The training went wrong or the file is damaged: use another copy."
         )
     return values
-
-
-def _check_total(path: Path, total: int) -> None:
-    if total > _FILE_BYTES:
-        raise ModelError(
-            f"{path}: a model's weights may take {_FILE_BYTES >> 30} GB. Received: more. "
-            "Do not use this file."
-        )
 
 
 # legacy .h5 and weights-only files
@@ -269,15 +277,16 @@ def _open_hdf5(path: Path, source: Path, folder: Path) -> Callable[[], keras.Mod
     with hdf5.open_untrusted(source, ModelError, path) as file:
         with hdf5.reading(path, "the model's description", ModelError):
             text = hdf5.attribute(file, "model_config")
+            training = hdf5.attribute(file, "training_config")
             modern = "layer_names" not in file.attrs
         if text is not None:
-            config = _vet(path, text)
+            config = _vet(path, text, training)
             if "model_weights" not in file:
                 raise ModelError(
                     f"{path}: a model must have the group 'model_weights'. Received: a description "
                     "alone. Save the model with its weights."
                 )
-            layers = _legacy_layers(path, file["model_weights"])
+            layers = _legacy_layers(file["model_weights"], _Room(path, source))
             probe, real = folder / "probe.h5", folder / "clean.h5"
             for copy, description in ((probe, _still(config)), (real, config)):
                 with h5py.File(copy, "w") as clean:
@@ -285,14 +294,14 @@ def _open_hdf5(path: Path, source: Path, folder: Path) -> Callable[[], keras.Mod
                     _write_layers(clean.create_group("model_weights"), layers)
             return lambda: _build(path, probe, real)
         if not modern:
-            return _lab_network(path, _legacy_layers(path, file), folder)
-        return _lab_network_3(path, dict(_datasets(path, file)), folder)
+            return _lab_network(path, _legacy_layers(file, _Room(path, source)), folder)
+        return _lab_network_3(path, dict(_datasets(file, _Room(path, source))), folder)
 
 
-def _legacy_layers(path: Path, group: Any) -> list[_Layer]:
+def _legacy_layers(group: Any, room: _Room) -> list[_Layer]:
     """The layers of a legacy file in its order, those without weights left out."""
+    path = room.path
     found = []
-    total = 0
     with hdf5.reading(path, "the list of layers", ModelError):
         names = hdf5.attributes(group, "layer_names")
         if names is None:
@@ -303,12 +312,10 @@ def _legacy_layers(path: Path, group: Any) -> list[_Layer]:
         tops = [_TOP] if _TOP in group and _TOP not in names else []
         for name in [*names, *tops]:
             held = group[name]
-            weights = []
-            for weight in hdf5.attributes(held, "weight_names") or []:
-                values = _numbers(path, held[weight], f"{name}/{weight}")
-                total += values.nbytes
-                _check_total(path, total)
-                weights.append(values)
+            weights = [
+                _numbers(held[weight], f"{name}/{weight}", room)
+                for weight in hdf5.attributes(held, "weight_names") or []
+            ]
             if weights:
                 found.append(_Layer(name, weights))
     return found

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from sweep.hdf5 import shown
@@ -58,26 +57,29 @@ _DTYPES = _names("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64 mixed_float16
     """)
 _LEFT_OUT = re.compile(r"_(initializer|regularizer|constraint)$")
-_KERAS_MODULE = re.compile(r"(tensorflow\.)?keras(\.\w+)*")
+# The parts of Keras that only compute: not keras.utils, keras.config, keras.saving and the like.
+_INERT_MODULE = re.compile(
+    r"(tensorflow\.(python\.)?)?keras(\.src)?(\.(activations|backend|constraints|core|dtype_policies"
+    r"|engine|initializers|layers|losses|metrics|mixed_precision|models|ops|optimizers"
+    r"|regularizers|trainers)(\.\w+)*)?"
+)
 _SYMBOLS = {"__keras_tensor__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__"}
-_CODE = {"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}
+_CODE = {
+    "Lambda": "runs what the file brings along",
+    "__lambda__": "runs what the file brings along",
+    "TorchModuleWrapper": "unpickles what the file brings along",
+    "JaxLayer": "runs what the file brings along",
+    "FlaxLayer": "runs what the file brings along",
+    "TFSMLayer": "runs a program from another file",
+    "StringLookup": "reads other files",
+    "IntegerLookup": "reads other files",
+    "IndexLookup": "reads other files",
+    "TextVectorization": "reads other files",
+}
 
 
 class UnsafeError(Exception):
     """Why a description is not used."""
-
-
-@dataclass(frozen=True)
-class Vetted:
-    """A description that is safe to build.
-
-    Attributes:
-        config: for Keras, written from known parts only.
-        calls: how many layers run for one image.
-    """
-
-    config: dict[str, Any]
-    calls: int
 
 
 def parse(text: str | bytes) -> Any:
@@ -100,7 +102,7 @@ def parse(text: str | bytes) -> Any:
         ) from bad
 
 
-def vet(description: Any) -> Vetted:
+def vet(description: Any) -> dict[str, Any]:
     """Write a safe description of a whole model.
 
     Args:
@@ -112,11 +114,11 @@ def vet(description: Any) -> Vetted:
     Raises:
         UnsafeError: it holds anything that is not known to be inert.
     """
+    scan(description)
     kind = description.get("class_name") if isinstance(description, dict) else description
     if not isinstance(description, dict) or not isinstance(kind, str) or kind not in _MODELS:
         raise UnsafeError(
-            _code(kind, kind)
-            or "a model must be a Functional or Sequential Keras model. "
+            "a model must be a Functional or Sequential Keras model. "
             f"Received: {shown(kind)}. Custom model classes need their code and are not run."
         )
     config, calls = _object(description, 0)
@@ -125,7 +127,55 @@ def vet(description: Any) -> Vetted:
             f"a model may run {_CALLS:,} layers for an image. Received: {calls:,} with nested "
             "models. Do not use this file."
         )
-    return Vetted(config, calls)
+    return config
+
+
+def scan(part: Any, name: Any = "the model") -> None:
+    """Refuse a description that asks for code anywhere, even where nothing would run it.
+
+    Args:
+        part: the description or a part of it.
+        name: the layer that the part belongs to, for the message.
+
+    Raises:
+        UnsafeError: it names a class that runs or reads something, a module outside of Keras'
+            computing parts, or a custom object.
+    """
+    if isinstance(part, list):
+        for item in part:
+            scan(item, name)
+    if not isinstance(part, dict):
+        return
+    kind, inner = part.get("class_name"), part.get("config")
+    if isinstance(kind, str):
+        own = part.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
+        name = own or name
+        _scan_object(kind, inner, part.get("module"), part.get("registered_name"), name)
+    for item in part.values():
+        scan(item, name)
+
+
+def _scan_object(kind: str, inner: Any, module: Any, registered: Any, name: Any) -> None:
+    what = f"function {shown(inner)}" if kind == "function" else f"class {shown(kind)}"
+    if kind in _CODE:
+        raise UnsafeError(
+            f"the model carries code: layer {shown(name)} is a {kind}, which {_CODE[kind]}. "
+            "Do not use this file, or rebuild the model from plain layers."
+        )
+    built_in = module is None or (kind == "function" and module == "builtins")
+    if not built_in and not (isinstance(module, str) and _INERT_MODULE.fullmatch(module)):
+        raise UnsafeError(
+            f"the model carries code: {what} of layer {shown(name)} comes from module "
+            f"{shown(module)}. A model may use Keras' layers and functions only; nothing else is "
+            "run."
+        )
+    own = {kind, inner if isinstance(inner, str) else kind}
+    plain = own | {f"keras>{kind}", f"Keras>{kind}"}
+    if ">" in kind or (registered is not None and str(registered) not in plain):
+        raise UnsafeError(
+            f"the model carries a custom object: {what} of layer {shown(name)}, registered as "
+            f"{shown(registered)}. Custom objects need their code and are not run."
+        )
 
 
 def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
@@ -165,20 +215,7 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
 
 def _module(entry: dict[str, Any], kind: str, name: Any) -> str:
     """Where Keras has the class; refuses what is not on the lists."""
-    given, registered = entry.get("module"), entry.get("registered_name")
-    told = _code(kind, name)
-    if told:
-        raise UnsafeError(told)
-    if given is not None and not (isinstance(given, str) and _KERAS_MODULE.fullmatch(given)):
-        raise UnsafeError(
-            f"layers must come from Keras itself. Received: layer {shown(name)} from module "
-            f"{shown(given)}. It needs code that is not part of Keras; it is not run."
-        )
-    if registered is not None and registered not in (kind, f"keras>{kind}", f"Keras>{kind}"):
-        raise UnsafeError(
-            f"the model carries a custom object: layer {shown(name)} is registered as "
-            f"{shown(registered)}. Custom objects need their code and are not run."
-        )
+    given = entry.get("module")
     if given is not None and ".ops" in given:
         for module, kinds in _OPERATIONS.items():
             # Keras saves an operation under its module; `keras.ops` is the public name of all.
@@ -192,15 +229,6 @@ def _module(entry: dict[str, Any], kind: str, name: Any) -> str:
         "a model may use the built-in layers that are known to be harmless. Received: layer "
         f"{shown(name)} of class {shown(kind)}, which is not one of them. Rebuild the model from "
         "plain layers, or export it without that layer."
-    )
-
-
-def _code(kind: Any, name: Any) -> str | None:
-    if not isinstance(kind, str) or kind not in _CODE:
-        return None
-    return (
-        f"the model carries code: layer {shown(name)} is a {kind}, which would run what the file "
-        "brings along. Do not use this file, or rebuild the model from plain layers."
     )
 
 
@@ -237,8 +265,7 @@ def _setting(key: str, value: Any, kind: str, name: Any) -> Any:
     value = _listed(value)
     if isinstance(value, dict):
         raise UnsafeError(
-            _code(value.get("class_name"), name)
-            or f"the settings of a layer must be plain values. Received: {shown(key)} of layer "
+            f"the settings of a layer must be plain values. Received: {shown(key)} of layer "
             f"{shown(name)} ({kind}) as the object {shown(value.get('class_name'))}. "
             "Objects in settings need code and are not run."
         )
@@ -247,29 +274,14 @@ def _setting(key: str, value: Any, kind: str, name: Any) -> Any:
 
 def _activation(value: Any, name: Any) -> str | None:
     given = value
-    if isinstance(value, dict):
-        module = value.get("module")
-        if value.get("class_name") == "function" and (
-            module in (None, "builtins")
-            or (isinstance(module, str) and _KERAS_MODULE.fullmatch(module))
-        ):
-            value = value.get("config")
-        else:
-            value = value.get("class_name")
-            if isinstance(value, str):
-                raise UnsafeError(_code(value, name) or _activation_refusal(value, name))
-    if value is None:
-        return None
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
-        raise UnsafeError(_activation_refusal(given, name))
+    if isinstance(value, dict) and value.get("class_name") == "function":
+        value = value.get("config")
+    if value is not None and (not isinstance(value, str) or value not in _ACTIVATIONS):
+        raise UnsafeError(
+            f"an activation must be one of Keras' own functions. Received: {shown(given)} in layer "
+            f"{shown(name)}. A function of one's own needs its code and is not run."
+        )
     return value
-
-
-def _activation_refusal(value: Any, name: Any) -> str:
-    return (
-        f"an activation must be one of Keras' own functions. Received: {shown(value)} in layer "
-        f"{shown(name)}. A function of one's own needs its code and is not run."
-    )
 
 
 def _dtype(value: Any, name: Any) -> str | None:
@@ -307,8 +319,7 @@ def _argument(value: Any, name: Any, depth: int) -> Any:
     kind, inner = value["class_name"], value.get("config") or {}
     if not isinstance(kind, str) or kind not in _SYMBOLS or not isinstance(inner, dict):
         raise UnsafeError(
-            _code(kind, name)
-            or f"layer {shown(name)} must be called with tensors and plain values. "
+            f"layer {shown(name)} must be called with tensors and plain values. "
             f"Received: an object of class {shown(kind)}. It needs code and is not run."
         )
     config = {
