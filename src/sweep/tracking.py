@@ -12,11 +12,11 @@ import traceback
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
 from filelock import FileLock
 
 from sweep.errors import StoreError
 from sweep.ledger import Identity, Past
+from sweep.processes import is_alive, own_process
 from sweep.results import Row
 
 # MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
@@ -67,7 +67,7 @@ class Store:
             The run's id.
         """
         nested = {"mlflow.parentRunId": parent} if parent else {}
-        own = {"sweep.host": platform.node(), "sweep.process": _process(os.getpid())}
+        own = {"sweep.host": platform.node(), "sweep.process": own_process()}
         run = self.client.create_run(
             self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
         )
@@ -98,8 +98,7 @@ class Store:
         buried = 0
         host = platform.node()
         for run in self._search(f"attributes.status = 'RUNNING' and tags.`sweep.host` = '{host}'"):
-            pid, _, _ = run.data.tags.get("sweep.process", "").partition("@")
-            if not pid.isdigit() or _process(int(pid)) != run.data.tags["sweep.process"]:
+            if not is_alive(run.data.tags.get("sweep.process", "")):
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 buried += 1
         return buried
@@ -139,14 +138,6 @@ class Store:
     def log_files(self, run_id: str, folder: Path) -> None:
         """Log every file of a folder as an artifact."""
         self.client.log_artifacts(run_id, str(folder))
-
-
-def _process(pid: int) -> str:
-    """A process by its number and when it started, since numbers are used again; "" if gone."""
-    try:
-        return f"{pid}@{psutil.Process(pid).create_time():.2f}"
-    except psutil.Error:
-        return ""
 
 
 def _past(run: Run) -> Past:

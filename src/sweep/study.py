@@ -1,0 +1,311 @@
+"""A search by Optuna: one trial is one Hydra job is one nested MLflow run.
+
+The study lives in an Optuna storage, so a search is resumed, and shared by several invocations,
+up to a total number of trials. Trials of a process that is gone are finished from their run if it
+had got that far, and else tried again. What a trial is told comes from validation figures alone:
+the jobs of a search never open a test set.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+
+from sweep.errors import ConfigError, StoreError
+from sweep.processes import is_alive, own_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import optuna
+
+# A living worker says so this often; one that was silent for the longer time is gone.
+_BEAT_SECONDS = 10.0
+_GONE_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, as they are written in an override."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between two ends, both included."""
+
+    low: float
+    high: float
+    step: float | None
+    log: bool
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search varies.
+
+    Attributes:
+        free: distributions by the name that is overridden.
+        when: distributions that exist only where a choice was taken: by (name, value).
+        fixed: overrides that are the same in all trials.
+    """
+
+    free: Mapping[str, Choice | Number]
+    when: Mapping[tuple[str, str], Mapping[str, Choice | Number]]
+    fixed: tuple[str, ...]
+
+    def signature(self) -> str:
+        """The space as text, to compare that of a study that goes on."""
+        when = {"=".join(taken): _told(inner) for taken, inner in self.when.items()}
+        return json.dumps([_told(self.free), when, sorted(self.fixed)], sort_keys=True)
+
+
+def _told(distributions: Mapping[str, Choice | Number]) -> dict[str, str]:
+    return {name: repr(distribution) for name, distribution in distributions.items()}
+
+
+def parse_space(
+    arguments: Sequence[str],
+    params: Mapping[str, Any] | None,
+    when: Mapping[str, Mapping[str, Any]] | None,
+) -> Space:
+    """The search space that command line and configuration span.
+
+    Args:
+        arguments: overrides as typed; those with `choice`, `range` or `interval` are searched.
+        params: the same from the configuration; the command line wins.
+        when: `NAME=VALUE` to params that exist only where that choice was taken.
+
+    Raises:
+        ConfigError: nothing is searched, or a distribution cannot be.
+    """
+    typed = {override.key_or_group: override for override in _parse(arguments)}
+    configured = _parse([f"{name}={value}" for name, value in (params or {}).items()])
+    overrides = {override.key_or_group: override for override in configured} | typed
+    free, fixed = {}, []
+    for name, override in overrides.items():
+        if override.is_sweep_override():
+            free[name] = _distribution(override)
+        else:
+            fixed.append(override.input_line or "")
+    conditional = {}
+    for taken, inner in (when or {}).items():
+        name, _, value = taken.partition("=")
+        chosen = free.get(name)
+        if name in typed and name not in free:
+            continue  # fixed on the command line
+        if not isinstance(chosen, Choice):
+            raise ConfigError(
+                "hydra.sweeper.when must name a choice that is searched, as NAME=VALUE. "
+                f"Received: {taken}; searched: {', '.join(free) or 'nothing'}."
+            )
+        if value in chosen.values:
+            found = _parse([f"{key}={text}" for key, text in inner.items()])
+            conditional[name, value] = {o.key_or_group: _distribution(o) for o in found}
+    if not free:
+        raise ConfigError(
+            "a search must vary something. Received: no choice(...), range(...) or interval(...). "
+            "Add for example 'drop=interval(0.01,0.10)', or take hydra/sweeper=grid."
+        )
+    return Space(free, conditional, tuple(fixed))
+
+
+def _parse(lines: Sequence[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(list(lines)))
+    except HydraException as error:
+        raise ConfigError(
+            f"a search space must be written as Hydra's sweeps are. Received: {error}."
+        ) from error
+
+
+def _distribution(override: Override) -> Choice | Number:
+    value, name = override.value(), override.key_or_group
+    if isinstance(value, ChoiceSweep):
+        return Choice(tuple(override.sweep_string_iterator()))
+    log = isinstance(value, RangeSweep | IntervalSweep) and "log" in value.tags
+    if isinstance(value, RangeSweep):
+        low, stop, step = value.start, value.stop, value.step
+        if low is not None and stop is not None:
+            whole = all(isinstance(number, int) for number in (low, stop, step))
+            last = low + step * ((stop - low - (1 if whole else 1e-12)) // step)
+            return Number(low, last, step, log, whole)
+    if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
+        low, high = value.start, value.end
+        whole = isinstance(low, int) and isinstance(high, int) and "int" in value.tags
+        if low < high and not (log and low <= 0):
+            return Number(low, high, None, log, whole)
+    raise ConfigError(
+        f"{name} must be choice(...), range(a,b,step) or interval(a,b) with a < b "
+        f"(a > 0 with tag(log, ...)). Received: {override.input_line}."
+    )
+
+
+def suggest(trial: optuna.Trial, space: Space) -> list[str]:
+    """Let a trial choose a point of the space; the overrides that make its job."""
+    chosen = {name: _suggest(trial, name, known) for name, known in space.free.items()}
+    for (name, value), inner in space.when.items():
+        if chosen[name] == value:
+            chosen |= {key: _suggest(trial, key, known) for key, known in inner.items()}
+    return [*space.fixed, *(f"{name}={value}" for name, value in chosen.items())]
+
+
+def _suggest(trial: optuna.Trial, name: str, known: Choice | Number) -> str:
+    if isinstance(known, Choice):
+        return str(trial.suggest_categorical(name, known.values))
+    if known.whole:
+        step = int(known.step or 1)
+        number: float = trial.suggest_int(
+            name, int(known.low), int(known.high), step=step, log=known.log
+        )
+    else:
+        number = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
+    return repr(number)
+
+
+def open_study(
+    name: str, storage: str, objective: Any, space: Space, sampler: Any, pruner: Any
+) -> optuna.Study:
+    """The study of that name, begun or gone on with.
+
+    Args:
+        name: the study's.
+        storage: an Optuna storage URL.
+        objective: what it is told (`objectives.Objective`).
+        space: what is searched.
+        sampler: an Optuna sampler, or None for Optuna's own choice.
+        pruner: an Optuna pruner, or None.
+
+    Raises:
+        StoreError: the storage cannot be opened.
+        ConfigError: the study that is there searches another space or in another direction.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if storage.startswith("sqlite:///"):
+        Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=list(objective.directions),
+            sampler=sampler,
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        signature = study.user_attrs.get("space")
+        if signature is None:
+            study.set_user_attr("space", space.signature())
+            study.set_user_attr("objective", objective.name)
+            study.set_metric_names(list(objective.names))
+    except Exception as error:
+        raise StoreError(
+            "hydra.sweeper.storage must be a storage that Optuna can open. "
+            f"Received: {_without_password(storage)}, which says: "
+            f"{str(error).splitlines()[0][:200]}."
+        ) from error
+    directions = tuple(direction.name.lower() for direction in study.directions)
+    same = study.user_attrs.get("objective") == objective.name
+    if directions != objective.directions or not same:
+        raise ConfigError(
+            "a study that goes on must keep its objective. "
+            f"Received: objective={objective.name}; study {name} has "
+            f"{study.user_attrs.get('objective')} ({', '.join(directions)}). "
+            "Give hydra.sweeper.study_name another name."
+        )
+    if signature is not None and signature != space.signature():
+        raise ConfigError(
+            f"a study that goes on must keep its search space. Received: {space.signature()}; "
+            f"study {name} has {signature}. Give hydra.sweeper.study_name another name."
+        )
+    return study
+
+
+def _without_password(url: str) -> str:
+    before, at, after = url.rpartition("@")
+    return f"{before.partition('://')[0]}://...@{after}" if at else url
+
+
+def take(study: optuna.Study, total: int, most: int) -> list[optuna.Trial]:
+    """Ask for trials that are still needed.
+
+    Several workers may ask at once: whoever draws a number beyond the total gives it back.
+
+    Args:
+        study: the study.
+        total: how many trials it is to have finished.
+        most: how many are wanted at once.
+
+    Returns:
+        Trials to run, at most `most`; none where living workers are at the rest.
+    """
+    from optuna.trial import TrialState
+
+    counted = (TrialState.COMPLETE, TrialState.RUNNING)
+    busy = len(study.get_trials(deepcopy=False, states=counted))
+    taken = []
+    for _ in range(min(most, total - busy)):
+        trial = study.ask()
+        trial.set_user_attr("worker", f"{platform.node()} {own_process()}")
+        trial.set_user_attr("beat", time.time())
+        before = [
+            other
+            for other in study.get_trials(deepcopy=False, states=counted)
+            if other.number < trial.number
+        ]
+        if len(before) >= total:
+            from optuna.trial import TrialState
+
+            study.tell(trial, state=TrialState.FAIL)
+            break
+        taken.append(trial)
+    return taken
+
+
+def orphans(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Running trials whose worker is gone: its process on this machine, or silent elsewhere."""
+    from optuna.trial import TrialState
+
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        host, _, process = str(trial.user_attrs.get("worker", "")).partition(" ")
+        beat = float(trial.user_attrs.get("beat", 0)) or (
+            trial.datetime_start.timestamp() if trial.datetime_start else 0
+        )
+        here = host == platform.node()
+        if (here and not is_alive(process)) or time.time() - beat > _GONE_SECONDS:
+            found.append(trial)
+    return found
+
+
+@contextmanager
+def heartbeat(trials: Sequence[optuna.Trial]) -> Iterator[None]:
+    """Say for as long as the block runs that these trials are being worked at."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT_SECONDS):
+            for trial in trials:
+                trial.set_user_attr("beat", time.time())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
