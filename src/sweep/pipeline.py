@@ -1,7 +1,8 @@
 """The way through the house: a configuration in, a result and two networks out.
 
 What steers a choice sees clean validation alone: the drop rule gets counts of it, and criteria get
-`Evidence`; test sets are answered only after B' is fixed.
+the evidence that they declare to see (poisoned validation for those marked `oracle`, and for no
+others); test sets are answered only after B' is fixed.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def run(config: Config) -> Repair:
         }
         _refuse_chance(subjects["clean_valid"], config)
     with clock.stage("scores"):
-        scores = _scores(subjects["clean_valid"], config)
+        scores = _scores(subjects["clean_valid"], subjects["poisoned_valid"], config, cache)
         order = order_channels(scores, config.ordering.name)
     with clock.stage("curve"):
         drop = config.drop if config.curve.name == "until_drop" else None
@@ -244,9 +245,25 @@ def _refuse_chance(clean: Subject, config: Config) -> None:
         )
 
 
-def _scores(clean: Subject, config: Config) -> NDArray[np.float64]:
-    evidence = criteria.Evidence(clean.activations, clean.labels, config.seed)
-    return criteria.score(config.criterion.name, evidence, config.criterion.params)
+def _scores(
+    clean: Subject, poisoned: Subject, config: Config, cache: Cache
+) -> NDArray[np.float64]:
+    """Score by the criterion, which is handed no more than it declares to see."""
+    name, params, seed = config.criterion.name, config.criterion.params, config.seed
+    network = clean.network
+    shown = {"weights": [], "clean": [clean], "oracle": [clean, poisoned]}[
+        criteria.sees(name, params)
+    ]
+
+    def make(path: Path, _: object) -> None:
+        cut = criteria.Cut(network.model, network.engine.sites)
+        sets = [(subject.activations, subject.labels) for subject in shown]
+        np.save(path, criteria.score(name, criteria.show(cut, seed, *sets), params))
+
+    digests = [(subject.key, files.key(subject.labels.tolist())) for subject in shown]
+    key = files.key("scores", _FORMAT, network.key, digests, name, params, seed)
+    scores: Any = cache.array("scores", key, make)
+    return np.asarray(scores)
 
 
 def _curve(
