@@ -1,22 +1,30 @@
-"""The files of a job: its curve as table and plot, its configuration, B' and G."""
+"""The files of a job: its curve as table and plot, its result, its configuration, B' and G."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from sweep import files, plots
+from sweep import files, plots, samples
+from sweep.config import describe
+from sweep.results import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sweep.config import Config
     from sweep.pipeline import Repair
+    from sweep.results import JobResult
+
+_COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 
 
-def write(folder: Path, repair: Repair, config: Config, title: str, composed: str) -> None:
+def write(
+    folder: Path, repair: Repair, config: Config, title: str, composed: str, git: Mapping[str, str]
+) -> None:
     """Write every artifact of a job.
 
     Args:
@@ -25,20 +33,19 @@ def write(folder: Path, repair: Repair, config: Config, title: str, composed: st
         config: the job's configuration.
         title: the job's name.
         composed: the configuration as YAML.
+        git: commit of the code and whether it was changed, as tags.
     """
     from sweep.network import join_goodnet
 
     folder.mkdir(parents=True, exist_ok=True)
     result = repair.result
+    record = Record(describe(config), result, versions(), git, run_id="")
     files.write_text(folder / "config.yaml", composed)
-    files.write_text(folder / "curve.csv", curve_csv(repair))
-    facts = {"facts": dict(result.facts), "seconds": dict(result.seconds)}
-    files.write_text(folder / "facts.json", json.dumps(facts, indent=2))
-    data = plots.curve_data(result.curve, result.stop, result.scores.tolist())
-    figure = plots.draw_curve(data, title, config.drop)
-    for suffix in ("png", "svg"):
-        with files.replacing(folder / f"curve.{suffix}") as draft:
-            plots.save(figure, draft)
+    files.write_text(folder / "curve.csv", curve_csv(result))
+    files.write_text(folder / "result.json", record.to_json())
+    with files.replacing(folder / "samples.png") as draft:
+        samples.write_strip(draft, repair.test_sets, result.samples)
+    plots.save(plots.draw_curve(plots.series([record])[0], title), folder / "curve")
     goodnet = join_goodnet(repair.badnet, repair.repaired)
     for name, model in (
         ("repaired.keras", repair.repaired),
@@ -49,12 +56,17 @@ def write(folder: Path, repair: Repair, config: Config, title: str, composed: st
             model.save(draft)
 
 
-def curve_csv(repair: Repair) -> str:
+def versions() -> dict[str, str]:
+    """Versions of what computes results."""
+    return {name: version(name) for name in _COMPUTES}
+
+
+def curve_csv(result: JobResult) -> str:
     """The curve as CSV: step, channel, score, valid_accuracy, valid_asr.
 
     Step 0 removes nothing, so its channel and score are empty.
     """
-    curve, scores = repair.result.curve, repair.result.scores
+    curve, scores = result.curve, result.scores
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("step", "channel", "score", "valid_accuracy", "valid_asr"))

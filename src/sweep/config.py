@@ -15,13 +15,18 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from sweep import criteria
 from sweep.errors import ConfigError
-from sweep.order import ORDERINGS
 
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parent.parent
 
-Ordering = Enum("Ordering", {name: name for name in ORDERINGS})
+
+class Ordering(Enum):
+    """Which end of the scores goes first."""
+
+    increasing = "increasing"
+    decreasing = "decreasing"
 
 
 class CurveMode(Enum):
@@ -29,6 +34,14 @@ class CurveMode(Enum):
 
     full = "full"
     until_drop = "until_drop"
+
+
+class Objective(Enum):
+    """What a search maximises; the jobs of a search never open a test set."""
+
+    none = "none"
+    clean_only = "clean_only"
+    oracle = "oracle"
 
 
 @dataclass
@@ -103,7 +116,7 @@ class Cache:
 class Config:
     """One job."""
 
-    ordering: Ordering = Ordering.increasing  # type: ignore[attr-defined]
+    ordering: Ordering = Ordering.increasing
     drop: float = 0.02
     seed: int = 0
     criterion: Criterion = MISSING
@@ -114,6 +127,8 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
     cache: Cache = field(default_factory=Cache)
+    objective: Objective = Objective.none
+    trial: str = ""
     plan: bool = False
     rerun: bool = False
 
@@ -177,7 +192,7 @@ def check(config: Config) -> None:
     _require(0 <= config.seed < 2**32, "seed", "be a whole number in 0..4294967295", config.seed)
     names = config.layers
     _require(
-        bool(names) and all(isinstance(name, str) and name for name in names),
+        {type(name) for name in names} == {str} and "" not in names,
         "layer",
         "be the name of a layer, or a list of names",
         config.layer,
@@ -188,6 +203,13 @@ def check(config: Config) -> None:
     _require(bool(config.tracking.experiment), "tracking.experiment", "not be empty", "nothing")
     if isinstance(config.dataset, StandinDataset):
         _check_standin(config.dataset)
+    name, params = config.criterion.name, config.criterion.params
+    criteria.check(name, params)
+    if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
+        raise ConfigError(
+            "objective=clean_only must use nothing that a defender lacks, but this criterion sees "
+            f"poisoned images. Received: criterion={name}. Take objective=oracle or another."
+        )
 
 
 def _check_standin(made: StandinDataset) -> None:

@@ -207,10 +207,10 @@ def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) 
 def check_fit(
     sets: Mapping[str, ImageSet], input_shape: tuple[int | None, ...], classes: int
 ) -> None:
-    """Check that four sets belong together and to the network B.
+    """Check that image sets belong together and to the network B.
 
     Args:
-        sets: `clean_valid`, `clean_test`, `poisoned_valid` and `poisoned_test`.
+        sets: `clean_valid`, `clean_test`, `poisoned_valid` and `poisoned_test`, or some of them.
         input_shape: what B takes, (height, width, channels) or with a batch in front; None is any.
         classes: N, how many classes B tells apart.
 
@@ -241,8 +241,9 @@ def check_fit(
                 f"{first.path}. Received: {images.shape}. Use sets of one experiment."
             )
     targets = {}
-    for name in ("poisoned_valid", "poisoned_test"):
-        images = sets[name]
+    for name, images in sets.items():
+        if not name.startswith("poisoned"):
+            continue
         found = np.unique(images.labels)
         if len(found) != 1:
             raise DataError(
@@ -251,7 +252,7 @@ def check_fit(
                 "Is this a clean set, or one with the true labels?"
             )
         targets[name] = int(found[0])
-    if len(set(targets.values())) != 1:
+    if len(set(targets.values())) > 1:
         raise DataError(
             f"{sets['poisoned_test'].path}: both poisoned sets must have one target class. "
             f"Received: {targets['poisoned_valid']} in {sets['poisoned_valid'].path} and "

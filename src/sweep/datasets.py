@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.config import StandinDataset
+from sweep.config import Objective, StandinDataset
 from sweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,10 +30,17 @@ _LAB = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a job: four image sets by name (`SETS`), and B."""
+    """The files of a job: the image sets that it opens, by name, and B."""
 
     sets: Mapping[str, Path]
     badnet: Path
+
+
+def used(config: Config) -> tuple[str, ...]:
+    """Which of the four sets a job opens: the job of a search never opens a test set."""
+    if config.objective is Objective.none:
+        return SETS
+    return tuple(name for name in SETS if name.endswith("_valid"))
 
 
 def find(config: Config) -> Inputs:
@@ -53,6 +60,7 @@ def find(config: Config) -> Inputs:
             "clean_test": made / "cl" / "test.h5",
             "poisoned_test": made / "bd" / "bd_test.h5",
         }
+        sets = {name: sets[name] for name in used(config)}
         own = made / "models" / "bd_net.keras"
         return Inputs(sets, Path(config.badnet.path) if config.badnet.path else own)
     badnet = config.badnet.path or dataset.badnet
@@ -61,7 +69,7 @@ def find(config: Config) -> Inputs:
             f"badnet.path must name B's file, since dataset={dataset.name} brings none. "
             "Received: nothing. Add badnet.path=FILE."
         )
-    return Inputs({name: Path(getattr(dataset, name)) for name in SETS}, Path(badnet))
+    return Inputs({name: Path(getattr(dataset, name)) for name in used(config)}, Path(badnet))
 
 
 def locate(config: Config) -> Inputs:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import datasets, files
+from sweep import criteria, datasets, files
 from sweep.config import describe
 
 if TYPE_CHECKING:
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 # What shows results but computes none: a change there leaves runs as good as they were.
 _SHOWS = {
     *("__main__", "artifacts", "cache", "datasets", "errors", "evaluate", "export", "files"),
-    *("ledger", "plots", "progress", "quiet", "report", "reproduce", "session", "study"),
+    *(
+        "ledger",
+        "memory",
+        "plots",
+        "progress",
+        "quiet",
+        "report",
+        "reproduce",
+        "samples",
+        "session",
+        "study",
+    ),
     *("summary", "tracking", "ui"),
 }
 _COMPUTES = ("tensorflow", "keras", "numpy", "h5py")
@@ -94,26 +105,33 @@ def identify(config: Config, memory: Path) -> Identity:
         memory: folder of remembered digests.
     """
     inputs = datasets.find(config)
+    paths = [*inputs.sets.values(), inputs.badnet]
     data = None
-    if inputs is not None:
-        paths = [*(inputs.sets[name] for name in datasets.SETS), inputs.badnet]
-        if all(path.is_file() for path in paths):
-            data = files.key([files.digest(path, memory) for path in paths])
+    if all(path.is_file() for path in paths):
+        data = files.key([files.digest(path, memory) for path in paths])
     settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
-    return Identity(files.key(settings), data, code_key())
+    # A blend names its members in its weights.
+    members = [config.criterion.name, *config.criterion.params.get("weights", ())]
+    used = frozenset(criteria.find(name).function.__module__ for name in members)
+    return Identity(files.key(settings), data, code_key(used))
 
 
 @cache
-def code_key() -> str:
-    """A name for the code that computes results; comments and layout do not count."""
+def code_key(used: frozenset[str]) -> str:
+    """A name for the code that computes a result; comments and layout do not count.
+
+    Args:
+        used: modules of the criteria that take part; the others do not count.
+    """
     package = Path(__file__).parent
-    modules = sorted(
-        path
-        for path in package.rglob("*.py")
-        if path.relative_to(package).parts[0][:-3] not in _SHOWS
-    )
-    trees = [ast.dump(ast.parse(path.read_bytes())) for path in modules]
-    return files.key(trees, [version(name) for name in _COMPUTES])
+    parts = []
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        own = ".".join((package.name, *place.with_suffix("").parts))
+        shared = place.parts[0] != "criteria" or place.stem.startswith("_")
+        if place.parts[0].removesuffix(".py") not in _SHOWS and (shared or own in used):
+            parts.append((str(place), ast.dump(ast.parse(path.read_bytes()))))
+    return files.key(parts, [version(name) for name in _COMPUTES])
 
 
 def judge(identity: Identity, runs: Iterable[Past], rerun: bool, cached: bool) -> Cell:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import criteria, curve, datasets, files, metrics, quiet
+from sweep import criteria, curve, datasets, files, metrics, quiet, samples
 from sweep.cache import Cache
 from sweep.data import check_fit, open_set
 from sweep.drop import find_stop
@@ -24,7 +24,7 @@ from sweep.progress import Clock, track
 from sweep.results import JobResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import keras
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sweep.config import Config
     from sweep.data import ImageSet
     from sweep.engine import Engine
-    from sweep.results import Curve
+    from sweep.results import Curve, Sample
 
 # Goes into the keys of cached arrays: raise it when what they hold is computed differently.
 _FORMAT = 1
@@ -50,11 +50,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a job made: its result, B and B'."""
+    """What a job made: its result, B and B'; and the test sets, clean and poisoned."""
 
     result: JobResult
     badnet: keras.Model
     repaired: keras.Model
+    test_sets: Mapping[str, ImageSet]
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,23 @@ class Subject:
             return np.asarray((rows == self.labels).sum(axis=1), np.int64)
 
         before = metrics.share(self.answers(removed), self.labels).hits
-        return curve.skip_dead(run, self._alive(), removed, channels, before)
+        return curve.skip_dead(run, self.alive(), removed, channels, before)
 
-    def _alive(self) -> NDArray[np.bool_]:
+    def alive(self) -> NDArray[np.bool_]:
+        """Whether each channel ever differs from its removed value on the set, (C,)."""
         engine = self.network.engine
         if len(engine.sites) > 1:  # a channel that sleeps now may wake when an earlier one goes
             return np.ones(engine.channels, bool)
-        alive = np.zeros(engine.channels, bool)
-        for start in range(0, self.total, 1024):
-            part = self.activations[start : start + 1024]
-            alive |= (part != engine.removed_value).any(axis=(0, 1, 2))
-        return alive
+
+        def make(path: Path, _: object) -> None:
+            alive = np.zeros(engine.channels, bool)
+            for start in range(0, self.total, 1024):
+                part = self.activations[start : start + 1024]
+                alive |= (part != engine.removed_value).any(axis=(0, 1, 2))
+            np.save(path, alive)
+
+        found: Any = self.cache.array("alive", files.key("alive", _FORMAT, self.key), make)
+        return np.asarray(found)
 
 
 def run(config: Config) -> Repair:
@@ -157,6 +164,8 @@ def run(config: Config) -> Repair:
     with clock.stage("evaluation"):
         figures = dict(_figures(subjects, removed, network.engine.classes))
         _guard(trace, stop.pruned, figures)
+        dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
+        shown = list(_samples(subjects, removed, network.engine.classes))
     with clock.stage("repair"):
         from sweep.network import describe, prune
 
@@ -174,8 +183,20 @@ def run(config: Config) -> Repair:
         "known_files": datasets.known(digests | {"badnet": badnet_digest}),
         "incremental": network.engine.incremental,
     }
-    result = JobResult(scores, trace, stop, figures, facts, clock.seconds)
-    return Repair(result, network.model, repaired)
+    result = JobResult(
+        scores,
+        trace,
+        stop,
+        figures,
+        facts,
+        clock.seconds,
+        dead=tuple(dead),
+        samples=tuple(shown),
+        peak_bytes=clock.peak_bytes,
+        cpu_seconds=clock.cpu_seconds,
+    )
+    test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
+    return Repair(result, network.model, repaired, test_sets)
 
 
 @lru_cache(maxsize=2)
@@ -222,10 +243,11 @@ def _activations(
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         total = -(-len(image_set) // FRONT_BATCH)
         first = 0
-        for images in track(image_set.batches(FRONT_BATCH), f"activations {name}", total):
-            scaled = images if scale == 1 else images * np.float32(scale)
-            out[first : first + len(images)] = network.engine.activations(scaled)
-            first += len(images)
+        batches = image_set.batches(FRONT_BATCH)
+        scaled = batches if scale == 1 else (batch * np.float32(scale) for batch in batches)
+        for part in track(network.engine.activations(scaled), f"activations {name}", total):
+            out[first : first + len(part)] = part
+            first += len(part)
         out.flush()
 
     return cache.array("activations", key, make)
@@ -245,9 +267,7 @@ def _refuse_chance(clean: Subject, config: Config) -> None:
         )
 
 
-def _scores(
-    clean: Subject, poisoned: Subject, config: Config, cache: Cache
-) -> NDArray[np.float64]:
+def _scores(clean: Subject, poisoned: Subject, config: Config, cache: Cache) -> NDArray[np.float64]:
     """Score by the criterion, which is handed no more than it declares to see."""
     name, params, seed = config.criterion.name, config.criterion.params, config.seed
     network = clean.network
@@ -287,12 +307,23 @@ def _curve(
 
 
 def _figures(subjects: Mapping[str, Subject], removed: Sequence[int], classes: int) -> Any:
-    for split in ("valid", "test"):
+    for split in ("valid", "test") if "clean_test" in subjects else ("valid",):
         clean, poisoned = (
             (subject.labels, subject.answers(()), subject.answers(removed))
             for subject in (subjects[f"clean_{split}"], subjects[f"poisoned_{split}"])
         )
         yield from metrics.of_split(split, clean, poisoned, classes)
+
+
+def _samples(
+    subjects: Mapping[str, Subject], removed: Sequence[int], classes: int
+) -> Iterator[Sample]:
+    for kind in samples.KINDS if "clean_test" in subjects else ():
+        subject = subjects[f"{kind}_test"]
+        answers = (subject.answers(()), subject.answers(removed))
+        yield from samples.answer(
+            kind, samples.choose(subject.total), subject.labels, *answers, classes
+        )
 
 
 def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sweep import memory
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -67,19 +69,28 @@ def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
 
 
 class Clock:
-    """Wall time per stage of a job, in seconds."""
+    """Wall time and peak memory per stage of a job, and its processor time."""
 
     def __init__(self) -> None:
         """Start with no stage."""
         self.seconds: dict[str, float] = {}
+        self.peak_bytes: dict[str, int] = {}
+        self._cpu = time.process_time()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time since the clock was made, all threads."""
+        return time.process_time() - self._cpu
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure the block as a stage; a stage that is entered again adds up."""
         start = time.perf_counter()
+        memory.forget_peak()
         try:
             yield
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), memory.peak_bytes())
             _LOG.info("%s: %.2f s", name, spent)

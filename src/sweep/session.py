@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep import files, ledger, progress, summary
-from sweep.config import describe, root
-from sweep.errors import SweepError
+from sweep.config import Objective, describe, root
+from sweep.errors import ConfigError, SweepError
 from sweep.results import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sweep.config import Config
     from sweep.tracking import Store
@@ -77,24 +79,34 @@ def _locks(config: Config) -> Path:
     return locks
 
 
+def command_of(overrides: Sequence[str]) -> str:
+    """What to type for one job alone."""
+    return shlex.join(["python", "-m", "sweep", *overrides])
+
+
 def run_grid(
-    configs: Sequence[Config],
-    commands: Sequence[str],
-    launch: Callable[[Sequence[int]], Sequence[JobReturn]],
+    jobs: Sequence[tuple[list[str], Config]],
+    launch: Callable[[list[list[str]]], Sequence[JobReturn]],
 ) -> None:
     """Run the jobs of a sweep that need it under one parent run, and tell what came out.
 
     Args:
-        configs: one per job, checked.
-        commands: what to type for each job alone.
-        launch: runs the jobs of some indices through Hydra's launcher.
+        jobs: overrides and checked configuration of each; jobs that say the same run once.
+        launch: runs jobs, given by their overrides, through Hydra's launcher.
 
     Raises:
         SystemExit: with 1 where a job failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from sweep import tracking
 
+    single = {files.key(describe(config)): (cell, config) for cell, config in reversed(jobs)}
+    overrides, configs = map(list, zip(*reversed(single.values()), strict=True))
     first = configs[0]
+    if first.objective is not Objective.none:
+        raise ConfigError(
+            "objective is for searches, whose jobs never open a test set. "
+            f"Received: objective={first.objective.name}. Add hydra/sweeper=optuna or leave it out."
+        )
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
     identities = [_identify(config) for config in configs]
@@ -108,23 +120,22 @@ def run_grid(
         return
     waiting = [index for index, cell in enumerate(cells) if cell.past is None]
     _show_states(configs, cells)
-    command = " ".join(["python -m sweep", *sys.argv[1:]])
-    identity = sweep_id(first)
-    tags = {"sweep.kind": "parent", "sweep.id": identity, "mlflow.note.content": f"`{command}`"}
     ended, returns = 0, list[JobReturn]()
-    with store.run(f"sweep {identity}", tags | tracking.git_state(root())) as run_id:
-        store.log_settings(run_id, {"jobs": len(configs)})
+    with parent_run(store, sweep_id(first), {"jobs": len(configs)}) as (run_id, command):
         if waiting:
-            ended, returns = _launch(launch, waiting)
+            ended, returns = interruptible(lambda: launch([overrides[index] for index in waiting]))
         rows = _rows(identities, cells, store)
         _log_summary(store, run_id, rows, command)
         _show(rows, store, run_id, first)
-        errors = [(commands[i], _value(job)) for i, job in zip(waiting, returns, strict=False)]
-        failed = _show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
+        errors = [
+            (command_of(overrides[i]), value_of(job))
+            for i, job in zip(waiting, returns, strict=False)
+        ]
+        failed = show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
         if ended:
+            left = len(configs) - len(rows)
             print(
-                f"interrupted: {len(configs) - len(rows)} of {len(configs)} jobs are left; "
-                "the same command goes on",
+                f"interrupted: {left} of {len(configs)} jobs are left; the same command goes on",
                 file=sys.stderr,
             )
             raise SystemExit(ended)
@@ -132,13 +143,39 @@ def run_grid(
         raise SystemExit(1)
 
 
+@contextmanager
+def parent_run(
+    store: Store, identity: str, settings: Mapping[str, object]
+) -> Iterator[tuple[str, str]]:
+    """The run that holds an invocation's jobs; yields its id and what the user typed."""
+    from sweep import tracking
+
+    command = " ".join(["python -m sweep", *map(shlex.quote, sys.argv[1:])])
+    tags = {"sweep.kind": "parent", "sweep.id": identity, "mlflow.note.content": f"`{command}`"}
+    with store.run(f"sweep {identity}", tags | tracking.git_state(root())) as run_id:
+        store.log_settings(run_id, settings)
+        yield run_id, command
+
+
+@contextmanager
+def joined_run(store: Store, identity: str, settings: Mapping[str, object]) -> Iterator[str]:
+    """The one run of an identity, begun by whoever came first; yields its id."""
+    if store.find_parent(identity) is None:
+        with parent_run(store, identity, settings) as (own, _):
+            first = store.find_parent(identity)
+            if first == own:
+                yield own
+                return
+        store.client.delete_run(own)  # another invocation was faster
+    with store.again(str(store.find_parent(identity))) as run_id:
+        yield run_id
+
+
 class _TerminatedError(KeyboardInterrupt):
     """SIGTERM: ends the job at hand as Ctrl-C does."""
 
 
-def _launch(
-    launch: Callable[[Sequence[int]], Sequence[JobReturn]], waiting: Sequence[int]
-) -> tuple[int, list[JobReturn]]:
+def interruptible(launch: Callable[[], Sequence[JobReturn]]) -> tuple[int, list[JobReturn]]:
     """Run jobs; an exit code for an interruption, or 0, and what Hydra gave back."""
 
     def terminate(_number: int, _frame: object) -> None:
@@ -147,7 +184,7 @@ def _launch(
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         with progress.display():
-            return 0, list(launch(waiting))
+            return 0, list(launch())
     except _TerminatedError:
         return 128 + signal.SIGTERM, []
     except KeyboardInterrupt:
@@ -163,19 +200,19 @@ def _rows(
 ) -> list[Row]:
     """The lines of all jobs that are done, in the order of the grid."""
     new = {
-        run.identity.config: run
-        for run in reversed(store.past_jobs())
-        if run.status == "FINISHED" and run.identity.code == ledger.code_key()
+        run.identity.config: run for run in reversed(store.past_jobs()) if run.status == "FINISHED"
     }
     rows = []
     for identity, cell in zip(identities, cells, strict=True):
         past = cell.past or new.get(identity.config)
+        if past is not None and past.identity.code != identity.code:
+            continue
         if past is not None and past.row is not None:
             rows.append(past.row)
     return rows
 
 
-def _value(job: JobReturn) -> Any:
+def value_of(job: JobReturn) -> Any:
     """What a job gave back, or the exception that ended it; `return_value` would raise it."""
     return job._return_value  # noqa: SLF001
 
@@ -244,7 +281,7 @@ def _show_reference(rows: Sequence[Row], console: Console) -> None:
     console.print(table)
 
 
-def _show_failures(failures: Sequence[tuple[str, Exception]]) -> int:
+def show_failures(failures: Sequence[tuple[str, Exception]]) -> int:
     """Print each different error once with the jobs that it ended; return how many failed."""
     failed = defaultdict(list)
     for command, error in failures:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from sweep import data, faces, files, progress, trigger
+from sweep import data, faces, files, progress, quiet, trigger
 from sweep.errors import StoreError
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
     Returns:
         The trained model, not compiled; it takes pixels in 0..1.
     """
+    quiet.load_tensorflow()
     import keras
 
     from sweep import deepid

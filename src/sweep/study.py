@@ -92,9 +92,9 @@ def parse_space(
     Raises:
         ConfigError: nothing is searched, or a distribution cannot be.
     """
-    typed = {override.key_or_group: override for override in _parse(arguments)}
+    typed = {override.get_key_element(): override for override in _parse(arguments)}
     configured = _parse([f"{name}={value}" for name, value in (params or {}).items()])
-    overrides = {override.key_or_group: override for override in configured} | typed
+    overrides = {override.get_key_element(): override for override in configured} | typed
     free, fixed = {}, []
     for name, override in overrides.items():
         if override.is_sweep_override():
@@ -114,7 +114,7 @@ def parse_space(
             )
         if value in chosen.values:
             found = _parse([f"{key}={text}" for key, text in inner.items()])
-            conditional[name, value] = {o.key_or_group: _distribution(o) for o in found}
+            conditional[name, value] = {o.get_key_element(): _distribution(o) for o in found}
     if not free:
         raise ConfigError(
             "a search must vary something. Received: no choice(...), range(...) or interval(...). "
@@ -208,6 +208,8 @@ def open_study(
             load_if_exists=True,
         )
         signature = study.user_attrs.get("space")
+        if signature is not None and sampler is not None:
+            sampler.reseed_rng()  # the same seed would draw the points again that are there
         if signature is None:
             study.set_user_attr("space", space.signature())
             study.set_user_attr("objective", objective.name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +26,8 @@ REFERENCE = {
     ("decreasing", "0.1"): ((74.24786, 100.0), (74.09197, 100.0), 2),
 }
 NETWORKS = (("badnet", "Original"), ("repaired", "Repaired"), ("goodnet", "GoodNet"))
+# The test figures of the table, in its order.
+_SHOWN = tuple(f"{network}/test_{rate}" for network, _ in NETWORKS for rate in ("accuracy", "asr"))
 HEADER = (
     "drop",
     "pruned",
@@ -32,61 +36,153 @@ HEADER = (
 # What may differ between the sections of a table; the rest of the settings names the sections.
 _WITHIN = ("drop", "ordering", "seed")
 
+_Job = TypeVar("_Job", bound="Described")
+
 
 def percent(value: float) -> str:
     """A fraction as percent with the digits of the lab's table."""
     return f"{100 * value:.5f}"
 
 
+class Described(Protocol):
+    """A job, whatever else is known of it."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What describes its work (see `config.describe`)."""
+
+
+def swept(jobs: Sequence[Described]) -> list[str]:
+    """Settings that differ between jobs, besides ordering, drop and seed."""
+    names = dict.fromkeys(name for job in jobs for name in job.settings)
+    return [
+        name
+        for name in names
+        if name not in _WITHIN and len({str(job.settings.get(name)) for job in jobs}) > 1
+    ]
+
+
+def sections(jobs: Sequence[_Job]) -> list[tuple[str, list[_Job]]]:
+    """Jobs that differ in drop and seed alone, under a title that tells them from the others.
+
+    Increasing order comes first; within a section, drops and then seeds go up.
+    """
+    names = swept(jobs)
+    titled = sorted(((_title(job, names), job) for job in jobs), key=_place)
+    return [
+        (title, [job for _, job in group])
+        for title, group in groupby(titled, key=lambda pair: pair[0])
+    ]
+
+
+def _title(job: Described, names: Iterable[str]) -> str:
+    parts = [f"{name} {job.settings[name]}" for name in names if name in job.settings]
+    return ", ".join([f"{job.settings['ordering']} order", *parts])
+
+
+def _place(pair: tuple[str, Described]) -> tuple[bool, str, float, float]:
+    title, job = pair
+    return not title.startswith("increasing"), title, drop_of(job), float(str(job.settings["seed"]))
+
+
+def drop_of(job: Described) -> float:
+    """A job's X."""
+    return float(str(job.settings["drop"]))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Some numbers: their mean, sample standard deviation (None for one number) and count."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one number.
+
+        >>> Spread.of([1, 2, 3])
+        Spread(mean=2.0, deviation=1.0, count=3)
+        """
+        return cls(float(fmean(values)), stdev(values) if len(values) > 1 else None, len(values))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.deviation is None else f" ± {self.deviation:.2f}")
+
+
+def several_seeds(rows: Sequence[Described]) -> bool:
+    """Whether a table of these jobs gives means over seeds."""
+    return len({str(row.settings["seed"]) for row in rows}) > 1
+
+
+def header(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns of the table."""
+    return (*HEADER[:1], "seeds", *HEADER[1:]) if several_seeds(rows) else HEADER
+
+
 def table(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
     """Sections of the table: a title and its lines, test figures in percent.
 
-    A section holds the jobs of one ordering, and of whatever else was swept besides drop.
+    A section holds the jobs of one ordering, and of whatever else was swept besides drop and seed.
+    With several seeds, a line is the mean and sample standard deviation over them.
     """
-    swept = [
-        name
-        for name in (rows[0].settings if rows else ())
-        if name not in _WITHIN and len({str(row.settings.get(name)) for row in rows}) > 1
+    line = _line_over_seeds if several_seeds(rows) else _line
+    return [
+        (title, [line(list(group)) for _, group in groupby(jobs, key=drop_of)])
+        for title, jobs in sections(rows)
     ]
-    seeds = len({row.settings["seed"] for row in rows}) > 1
-    titled = sorted(((_title(row, swept, seeds), row) for row in rows), key=_place)
-    sections = []
-    for title, group in groupby(titled, key=lambda pair: pair[0]):
-        sections.append((title, [_line(row) for _, row in group]))
-    return sections
 
 
-def _title(row: Row, swept: Iterable[str], seeds: bool) -> str:
-    parts = [f"{row.settings['ordering']} order"]
-    parts += [f"{name} {row.settings.get(name)}" for name in swept]
-    return ", ".join(parts + ([f"seed {row.settings['seed']}"] if seeds else []))
+def _line(rows: Sequence[Row]) -> tuple[str, ...]:
+    row = rows[0]
+    cells = [f"{100 * drop_of(row):g}%", f"{row.stop.pruned}{_mark(rows)}"]
+    return (*cells, *(percent(row.figures[name].rate) for name in _SHOWN))
 
 
-def _place(pair: tuple[str, Row]) -> tuple[bool, str, float]:
-    title, row = pair
-    return not title.startswith("increasing"), title, float(str(row.settings["drop"]))
+def _line_over_seeds(rows: Sequence[Row]) -> tuple[str, ...]:
+    pruned = Spread.of([row.stop.pruned for row in rows])
+    cells = [f"{100 * drop_of(rows[0]):g}%", str(len(rows)), f"{pruned}{_mark(rows)}"]
+    figures = [[100 * row.figures[name].rate for row in rows] for name in _SHOWN]
+    return (*cells, *(str(Spread.of(values)) for values in figures))
 
 
-def _line(row: Row) -> tuple[str, ...]:
-    mark = "" if row.stop.reached else " (drop not reached)"
-    cells = [f"{100 * float(str(row.settings['drop'])):g}%", f"{row.stop.pruned}{mark}"]
-    cells += [
-        percent(row.figures[f"{network}/test_{rate}"].rate)
-        for network, _ in NETWORKS
-        for rate in ("accuracy", "asr")
-    ]
-    return tuple(cells)
+def _mark(rows: Sequence[Row]) -> str:
+    missed = sum(not row.stop.reached for row in rows)
+    if not missed:
+        return ""
+    return " (drop not reached)" if missed == len(rows) else f" (drop not reached in {missed})"
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table as Markdown."""
-    lines = ["# Summary", "", "Test sets, in percent.", ""]
+    means = " Mean ± sample standard deviation over seeds." if several_seeds(rows) else ""
+    lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
+    columns = header(rows)
     for title, body in table(rows):
         lines += [f"## {title[0].upper()}{title[1:]}", ""]
-        lines += [f"| {' | '.join(HEADER)} |", f"|{' ---: |' * len(HEADER)}"]
+        lines += [f"| {' | '.join(columns)} |", f"|{' ---: |' * len(columns)}"]
         lines += [f"| {' | '.join(line)} |" for line in body]
         lines.append("")
     return "\n".join(lines)
+
+
+def seeds_csv(rows: Sequence[Row]) -> str:
+    """Every figure as mean, standard deviation and count over seeds, a line per section and X."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(rows[0].figures) if rows else []
+    parts = [f"{name}{part}" for name in names for part in ("_mean", "_std")]
+    writer.writerow(["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std", *parts])
+    for title, jobs in sections(rows):
+        for drop, same in groupby(jobs, key=drop_of):
+            group = list(same)
+            spreads = [Spread.of([row.stop.pruned for row in group])]
+            spreads += [Spread.of([row.figures[name].rate for row in group]) for name in names]
+            numbers = [number for each in spreads for number in (each.mean, each.deviation)]
+            reached = sum(row.stop.reached for row in group)
+            writer.writerow([title, drop, len(group), reached, *numbers])
+    return text.getvalue()
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -94,7 +190,8 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if rows:
-        settings, figures = list(rows[0].settings), list(rows[0].figures)
+        settings = list(dict.fromkeys(name for row in rows for name in row.settings))
+        figures = list(rows[0].figures)
         counts = [f"{name}{part}" for name in figures for part in ("", "_hits", "_total")]
         writer.writerow([*settings, "pruned_channels", "drop_reached", *counts, "run_id"])
         for row in rows:

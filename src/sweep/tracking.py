@@ -71,7 +71,20 @@ class Store:
         run = self.client.create_run(
             self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
         )
-        run_id = str(run.info.run_id)
+        with self._ending(str(run.info.run_id)) as run_id:
+            yield run_id
+
+    @contextmanager
+    def again(self, run_id: str) -> Iterator[str]:
+        """A run that is there, gone on with; it ends as the block does."""
+        self.client.update_run(run_id, status="RUNNING")
+        tags = {"sweep.host": platform.node(), "sweep.process": own_process()}
+        self.tag(run_id, tags)
+        with self._ending(run_id):
+            yield run_id
+
+    @contextmanager
+    def _ending(self, run_id: str) -> Iterator[str]:
         try:
             yield run_id
         except Exception as error:
@@ -85,9 +98,9 @@ class Store:
         self.client.set_terminated(run_id, "FINISHED")
 
     def find_parent(self, sweep: str) -> str | None:
-        """The id of the run that holds a sweep, or None if the job runs on its own."""
+        """The id of the (oldest) run that holds a sweep, or None if the job runs on its own."""
         found = self._search(f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'")
-        return next((str(run.info.run_id) for run in found), None)
+        return next((str(run.info.run_id) for run in reversed(list(found))), None)
 
     def past_jobs(self) -> list[Past]:
         """Every job that the store holds, newest first."""

@@ -1,6 +1,5 @@
 """`hydra/sweeper=grid`: every combination of the values given, as one tracked sweep."""
 
-import shlex
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -28,14 +27,11 @@ class GridSweeper(BasicSweeper):
         overrides = OverridesParser.create(loader).parse_overrides(
             [*self._parse_config(), *arguments]
         )
-        cells = list(dict.fromkeys(map(tuple, self.split_arguments(overrides, None)[0])))
-        composed = [loader.load_sweep_config(self.config, list(cell)) for cell in cells]
-        configs = [config.typed(cell) for cell in composed]
-        launcher = self.launcher
+        launcher, sweep = self.launcher, self.config
         session.run_grid(
-            configs,
-            commands=[shlex.join(["python", "-m", "sweep", *cell]) for cell in cells],
-            launch=lambda some: launcher.launch(
-                [list(cells[index]) for index in some], initial_job_idx=0
-            ),
+            [
+                (cell, config.typed(loader.load_sweep_config(sweep, cell)))
+                for cell in self.split_arguments(overrides, None)[0]
+            ],
+            launch=lambda jobs: launcher.launch(jobs, initial_job_idx=0),
         )

@@ -1,0 +1,59 @@
+"""`hydra/sweeper=optuna`: a search instead of a grid."""
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+
+
+class OptunaSweeper(BasicSweeper):
+    """Asks Optuna for points of a search space and tells it what their jobs gave."""
+
+    def __init__(
+        self,
+        study_name: str,
+        storage: str,
+        n_trials: int,
+        n_jobs: int = 1,
+        sampler: Any = None,
+        pruner: Any = None,
+        params: dict[str, Any] | None = None,
+        when: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Take what `hydra.sweeper` configures."""
+        super().__init__(max_batch_size=None, params=None)
+        self.study_name = study_name
+        self.storage = storage
+        self.n_trials = n_trials
+        self.n_jobs = n_jobs
+        self.sampler = sampler
+        self.pruner = pruner
+        self.space = params
+        self.when = when
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search the space that command line and configuration span."""
+        from sweep import config, search, study
+
+        assert self.hydra_context is not None  # noqa: S101
+        assert self.config is not None  # noqa: S101
+        assert self.launcher is not None  # noqa: S101
+        HydraConfig.instance().set_config(self.config)
+        loader, launcher, sweep = self.hydra_context.config_loader, self.launcher, self.config
+        search.run(
+            search.Settings(
+                self.study_name,
+                self.storage,
+                self.n_trials,
+                self.n_jobs,
+                self.sampler,
+                self.pruner,
+            ),
+            study.parse_space(arguments, self.space, self.when),
+            compose=lambda overrides: config.typed(
+                loader.load_sweep_config(sweep, list(overrides))
+            ),
+            launch=lambda jobs, first: launcher.launch(
+                [list(job) for job in jobs], initial_job_idx=first
+            ),
+        )
