@@ -1,0 +1,325 @@
+"""Where a layer feeds Dense and Conv2D layers, their pre-activations are linear in its channels.
+
+So a channel that comes or goes adds or takes its share, and only what follows is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sweep.graph import Node, Site
+
+    Floats = NDArray[np.float32]
+    Rows = NDArray[np.intp]
+
+# What may stand between the layer and a Dense or Conv2D so that the latter stays linear in the
+# channels, each channel by itself.
+_LINEAR_PER_CHANNEL = (
+    layers.AveragePooling2D,
+    layers.Dropout,
+    layers.Flatten,
+    layers.GlobalAveragePooling2D,
+    layers.SpatialDropout2D,
+    layers.ZeroPadding2D,
+)
+# A channel's share is kept as a matrix from positions to pre-activations. On large maps that would
+# be more work than running the network, so they go the general way. Numbers, of all channels.
+_MATRICES = 1 << 25
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A Dense or Conv2D that the layer feeds.
+
+    Attributes:
+        layer: the Dense or Conv2D.
+        before: the layers between, each linear and channel by channel.
+        channels: how many channels the layer has, C.
+    """
+
+    layer: Any
+    before: tuple[Any, ...]
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the pre-activation, without the images."""
+        return tuple(int(size) for size in self.layer.output.shape[1:])
+
+    @property
+    def units(self) -> int:
+        """How many numbers the pre-activation has for an image."""
+        return int(np.prod(self.shape))
+
+    def kernel(self, channels: Any) -> tf.Tensor:
+        """The part of the kernel that reads some channels, in their order."""
+        kernel = self.layer.kernel.value
+        if len(kernel.shape) == 4:
+            return tf.gather(kernel, channels, axis=2)
+        # Flatten puts the channel last, so it runs fastest.
+        units = kernel.shape[-1]
+        cut = tf.gather(tf.reshape(kernel, (-1, self.channels, units)), channels, axis=1)
+        return tf.reshape(cut, (-1, units))
+
+    def apply(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """What channels (b, h, w, L) contribute to the pre-activation, flat, (b, units)."""
+        for layer in self.before:
+            x = layer(x)
+        if len(kernel.shape) == 2:
+            return tf.matmul(x, kernel)
+        x = tf.nn.convolution(
+            x,
+            kernel,
+            strides=self.layer.strides,
+            padding=self.layer.padding.upper(),
+            dilations=self.layer.dilation_rate,
+        )
+        return tf.reshape(x, (-1, self.units))
+
+    def bias(self) -> tf.Tensor:
+        """The pre-activation of nothing, flat, (units,)."""
+        if self.layer.bias is None:
+            return tf.zeros((self.units,))
+        return tf.reshape(tf.broadcast_to(self.layer.bias.value, self.shape), (-1,))
+
+
+class Rest:
+    """What comes after the layer: its consumers' pre-activations, the last Dense, the logits.
+
+    The consumers' pre-activations lie side by side in one matrix, the *state*, (b, units).
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], consumers: Sequence[Consumer], removed: Floats
+    ) -> None:
+        """Use `find_rest`."""
+        height, width, channels = removed.shape
+        self.removed = removed
+        self._consumers = consumers
+        self._basis = np.eye(height * width, dtype=np.float32).reshape(-1, height, width, 1)
+        self._matrices: dict[int, tf.Tensor] = {}
+        self._head, target = _find_head(nodes)
+        if any(consumer.layer is self._head for consumer in consumers):
+            self._head, target = None, self._head.output
+        hidden = _after(consumers, target)
+        empty = tf.concat([consumer.bias() for consumer in consumers], axis=0)
+        empty += self._contribution(removed[None], np.arange(channels))[0]
+
+        def begin(x: tf.Tensor, channels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            state = empty + self._contribution(x, channels)
+            return state, hidden(state)
+
+        def advance(state: tf.Tensor, share: tf.Tensor, matrix: tf.Tensor) -> Any:
+            state += tf.matmul(share, matrix)
+            return state, hidden(state)
+
+        units = empty.shape[0]
+        self.begin = tf.function(
+            begin,
+            input_signature=[
+                tf.TensorSpec((None, height, width, None)),
+                tf.TensorSpec((None,), tf.int32),
+            ],
+        )
+        self.advance = tf.function(
+            advance,
+            input_signature=[
+                tf.TensorSpec((None, units)),
+                tf.TensorSpec((None, height * width)),
+                tf.TensorSpec((height * width, units)),
+            ],
+        )
+        if self._head is not None:
+            self._spread = _spread_of_classes(np.asarray(self._head.kernel))
+            self._logits = tf.function(
+                self._run_head, input_signature=[tf.TensorSpec(self._head.input.shape)]
+            )
+
+    def prepare(self, channels: Sequence[int]) -> None:
+        """Make what `matrix` gives; not to be done by several threads at once."""
+        for channel in channels:
+            if channel not in self._matrices:
+                self._matrices[channel] = self._contribution(self._basis, [channel])
+
+    def matrix(self, channel: int) -> tf.Tensor:
+        """What a channel contributes to the pre-activations from each position, (h * w, units)."""
+        return self._matrices[channel]
+
+    def logits(self, hidden: Floats) -> Floats:
+        """The network's output, up to softmax; `hidden` (b, d) is what `begin` and `advance` give.
+
+        That is the last Dense layer's input, or the logits where there is no such layer.
+        """
+        return hidden if self._head is None else np.asarray(self._logits(hidden))
+
+    def may_change(self, moved: Floats, labels: NDArray[np.int32], slack: Floats) -> Any:
+        """Which images (b,) the Cauchy-Schwarz bound does not settle.
+
+        Args:
+            moved: how far `hidden` has moved since the answer was computed, (b, d).
+            labels: the answers, (b,).
+            slack: how far their logits lie above all others, (b,).
+        """
+        if self._head is None:
+            return np.ones(len(labels), bool)
+        # The norm itself is rounded; a thousandth more is far beyond that.
+        reach = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved)) * self._spread[labels]
+        return reach >= slack
+
+    def _contribution(self, x: Any, channels: Any) -> tf.Tensor:
+        """What channels (b, h, w, L) add to the state."""
+        parts = [c.apply(tf.convert_to_tensor(x), c.kernel(channels)) for c in self._consumers]
+        return tf.concat(parts, axis=1)
+
+    def _run_head(self, hidden: tf.Tensor) -> tf.Tensor:
+        logits = tf.matmul(hidden, self._head.kernel)
+        return logits if self._head.bias is None else logits + self._head.bias
+
+
+class Linear:
+    """A chunk of images whose pre-activations are kept, while channels are put back."""
+
+    def __init__(self, rest: Rest, part: Floats, keep: NDArray[np.bool_]) -> None:
+        """Begin.
+
+        Args:
+            rest: what comes after the layer.
+            part: the layer's output for the chunk, (b, h, w, C).
+            keep: which channels are not removed, (C,).
+        """
+        self._rest = rest
+        # Relative to a removed channel's value, a channel that sleeps on an image is 0.
+        self._part = part - rest.removed
+        alive = keep & self._part.reshape(-1, len(keep)).any(axis=0)
+        live = np.flatnonzero(alive).astype(np.int32)
+        x = self._part[..., live]
+        if not len(live):  # TensorFlow has no convolution of nothing
+            live, x = np.zeros(1, np.int32), np.zeros_like(self._part[..., :1])
+        state, hidden = rest.begin(tf.constant(x), tf.constant(live))
+        self._state = np.array(state)
+        self._hidden = np.asarray(hidden)
+
+    def now(self) -> Floats:
+        """The hidden values of all images, (b, d), as they are at first."""
+        return self._hidden
+
+    def restore(self, channel: int) -> tuple[Rows, Floats]:
+        """Put a channel back: the images that it changes, (t,), and their hidden values, (t, d)."""
+        share = self._part[..., channel].reshape(len(self._part), -1)
+        touched = np.flatnonzero(share.any(axis=1))
+        if not len(touched):
+            return touched, self._hidden[:0]
+        state, hidden = self._rest.advance(
+            tf.constant(self._state[touched]),
+            tf.constant(share[touched]),
+            self._rest.matrix(channel),
+        )
+        self._state[touched] = np.asarray(state)
+        return touched, np.asarray(hidden)
+
+
+def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None:
+    """The rest of a network as this module sees it; None where anything else takes part.
+
+    Args:
+        nodes: of the whole network.
+        site: the layer.
+        removed: what it puts out for removed channels, (h, w, C).
+    """
+    consumers = _find_consumers(nodes, site)
+    if not consumers or removed.size * sum(c.units for c in consumers) > _MATRICES:
+        return None
+    return Rest(nodes, consumers, removed)
+
+
+def _after(consumers: Sequence[Consumer], target: Any) -> Any:
+    """The way from the consumers' pre-activations, flat and side by side, to a tensor."""
+    fed = [consumer.layer.output for consumer in consumers]
+    direct = [i for i, tensor in enumerate(fed) if tensor is target]
+    after = None if direct else keras.Model(fed, target)
+
+    def run(state: tf.Tensor) -> tf.Tensor:
+        flat = tf.split(state, [consumer.units for consumer in consumers], axis=1)
+        pre = [tf.reshape(x, (-1, *c.shape)) for x, c in zip(flat, consumers, strict=True)]
+        if after is None:
+            layer, x = consumers[direct[0]].layer, pre[direct[0]]
+            # A softmax keeps the order of its inputs; leaving it out spares the exponentials.
+            return x if layer.activation.__name__ == "softmax" else layer.activation(x)
+        values = [c.layer.activation(x) for c, x in zip(consumers, pre, strict=True)]
+        return after(values if len(values) > 1 else values[0], training=False)
+
+    return run
+
+
+def _spread_of_classes(kernel: Floats) -> Floats:
+    """For each class y the largest |w_y - w_j| over all j; kernel (d, N) to (N,)."""
+    weights = kernel.astype(np.float64)
+    square = (weights**2).sum(axis=0)
+    distance = square[:, None] + square[None] - 2 * weights.T @ weights
+    return np.asarray(np.sqrt(np.maximum(distance, 0).max(axis=1)), np.float32)
+
+
+def _find_head(nodes: Sequence[Node]) -> tuple[Any, Any]:
+    """The Dense layer that makes the logits, with its input; or None with the logits' tensor."""
+    maker = {id(out): node for node in nodes for out in node.outputs}
+    last = nodes[-1]
+    softmax = False
+    if isinstance(last.operation, layers.Softmax | layers.Activation):
+        name = getattr(getattr(last.operation, "activation", None), "__name__", "softmax")
+        if name != "softmax" or getattr(last.operation, "axis", -1) != -1:
+            return None, last.outputs[0]
+        softmax = True
+        if len(last.inputs) == 1 and last.inputs[0] is not None:
+            last = maker[id(last.inputs[0])]
+    operation = last.operation
+    allowed = ("linear",) if softmax else ("linear", "softmax")
+    if (
+        isinstance(operation, layers.Dense)
+        and operation.activation.__name__ in allowed
+        and len(last.inputs[0].shape) == 2
+    ):
+        return operation, last.inputs[0]
+    return None, last.outputs[0]
+
+
+def _find_consumers(nodes: Sequence[Node], site: Site) -> list[Consumer] | None:
+    """The Dense and Conv2D layers that a site feeds; None where anything else takes part."""
+    calls: dict[int, int] = {}
+    for node in nodes:
+        calls[id(node.operation)] = calls.get(id(node.operation), 0) + 1
+    found = []
+    pending: list[tuple[Any, tuple[Any, ...]]] = [(site.tensor, ())]
+    while pending:
+        tensor, before = pending.pop()
+        for node in nodes:
+            if not any(source is tensor for source in node.inputs):
+                continue
+            operation = node.operation
+            if calls[id(operation)] > 1 or len(node.inputs) > 1:
+                return None
+            if isinstance(operation, _LINEAR_PER_CHANNEL):
+                pending.append((node.outputs[0], (*before, operation)))
+                continue
+            if not _reads_channels(operation, tensor):
+                return None
+            found.append(Consumer(operation, before, site.channels))
+    return found
+
+
+def _reads_channels(operation: Any, tensor: Any) -> bool:
+    """Whether an operation is a Dense or Conv2D with a part of its kernel for every channel."""
+    rank = len(tensor.shape)
+    if type(operation) is layers.Dense:
+        return rank == 2
+    return type(operation) is layers.Conv2D and rank == 4 and operation.groups == 1
