@@ -280,10 +280,15 @@ def draw_curve(data: Series, title: str) -> Figure:
         axes = figure.subplots()
         _draw_series(axes, data)
         axes.set_ylabel("validation set, percent")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        figure.suptitle(f"{title}{_over_seeds([data])}", x=0.01, ha="left", fontsize=11)
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     return figure
+
+
+def _over_seeds(data: Sequence[Series]) -> str:
+    seeds = max(line.seeds for line in data)
+    return f" (mean and 95% band over {seeds} seeds)" if seeds > 1 else ""
 
 
 def _draw_series(axes: Axes, data: Series) -> None:
@@ -297,7 +302,6 @@ def _draw_series(axes: Axes, data: Series) -> None:
         (data.asr, ATTACK, "--", "s", "attack success rate"),
     ):
         if data.seeds > 1:
-            label = f"{label}, mean and 95% band of {data.seeds} seeds"  # noqa: PLW2901
             axes.fill_between(steps, band.low, band.high, color=color, alpha=0.2, lw=0)
         axes.plot(steps, band.mean, color=color, ls=dash, lw=1.8, label=label)
         heights = [m.accuracy if band is data.accuracy else m.asr for m in data.marks]
@@ -330,6 +334,7 @@ def draw_overlay(data: Sequence[Series]) -> Figure:
             axes.set_title(title, loc="left", fontsize=11)
             axes.set(xlabel="channels pruned", ylim=(-1, 103), xlim=(0, None))
         panels[0].set_ylabel("validation set, percent")
+        figure.suptitle(f"Pruning curves{_over_seeds(data)}", x=0.01, ha="left", fontsize=11)
         _legend(figure, told, others)
     return figure
 
@@ -340,7 +345,17 @@ def draw_tradeoffs(data: Sequence[Tradeoff]) -> Figure:
         figure = Figure(figsize=(7, 4.6 + 0.12 * min(len(data), _TOLD_APART)), layout="constrained")
         axes = figure.subplots()
         told, others = _tell_apart([way.name for way in data])
-        taken: list[tuple[float, float]] = []
+        lowest = min(point[2] for way in data for point in way.points)
+        floor = max(0, 10 * np.floor(lowest / 10))
+        axes.set(
+            xlabel="attack success rate on the test set, percent (less is better)",
+            ylabel="accuracy on the test set, percent",
+            # Room for labels on the right, where the attack is as strong as ever.
+            xlim=(-2, 113),
+            xticks=range(0, 101, 20),
+            ylim=(floor - 1, 101.5),
+        )
+        taken: list[tuple[float, float, float]] = []
         for way in data:
             color, dash = told.get(way.name, (FADED, "-"))
             _, rates, accuracies = zip(*way.points, strict=True)
@@ -348,37 +363,46 @@ def draw_tradeoffs(data: Sequence[Tradeoff]) -> Figure:
             axes.plot(rates, accuracies, color=color, ls=dash, marker="o", ms=5, zorder=order)
             if way.name in told:
                 _name_points(axes, way, color, taken)
-        lowest = min(point[2] for path in data for point in way.points)
-        axes.set(
-            xlabel="attack success rate on the test set, percent (less is better)",
-            ylabel="accuracy on the test set, percent",
-            xlim=(-2, 102),
-            ylim=(max(-2, 10 * np.floor(lowest / 10) - 2), 102),
-        )
         axes.set_title("GoodNet: what the defence costs and brings", loc="left", fontsize=11)
         _legend(figure, told, others)
     return figure
 
 
-def _name_points(axes: Axes, way: Tradeoff, color: str, taken: list[tuple[float, float]]) -> None:
-    """Write X beside each point, once where points coincide, and not over another label."""
+def _name_points(
+    axes: Axes, way: Tradeoff, color: str, taken: list[tuple[float, float, float]]
+) -> None:
+    """Write X beside each point, once where points coincide and only where there is room.
+
+    Args:
+        axes: where to.
+        way: the points.
+        color: of its line.
+        taken: boxes in use as (left, right, height), to which those of new labels are added.
+    """
+    near = 0.035 * np.ptp(axes.get_ylim())
     for (rate, accuracy), same in groupby(way.points, key=lambda point: point[1:]):
         drops = [drop for drop, _, _ in same]
-        text = ", ".join("B" if drop == 0 else f"{100 * drop:g}%" for drop in drops)
-        # Labels stand left of their points, lines coming from the right; close ones step aside.
-        if any(abs(rate - x) < 9 and abs(accuracy - y) < 2 for x, y in taken):
-            continue
-        taken.append((rate, accuracy))
-        axes.annotate(
-            text if drops == [0.0] else f"X {text}",
-            (rate, accuracy),
-            xytext=(-7, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=8,
-            color=MARK if drops == [0.0] else color,
-        )
+        text = "B" if drops == [0.0] else "X " + ", ".join(f"{100 * drop:g}%" for drop in drops)
+        wide = 1.5 * len(text) + 2
+        for left, side, align in ((rate - wide, -7, "right"), (rate, 7, "left")):
+            box = (left, left + wide, accuracy)
+            free = all(
+                box[1] < other[0] or other[1] < box[0] or abs(accuracy - other[2]) > near
+                for other in taken
+            )
+            if free:
+                taken.append(box)
+                axes.annotate(
+                    text,
+                    (rate, accuracy),
+                    xytext=(side, 0),
+                    textcoords="offset points",
+                    ha=align,
+                    va="center",
+                    fontsize=8,
+                    color=MARK if text == "B" else color,
+                )
+                break
 
 
 def draw_outcomes(data: Sequence[Outcome]) -> Figure:
@@ -388,7 +412,9 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
         best = sorted(data, key=lambda o: o.poisoned[0] - o.clean[0])[:_MOST_BARS]
         shown = [outcome for outcome in data if outcome in best]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 1.6 + 0.32 * len(shown)), layout="constrained")
+        longest = max(len(outcome.name) for outcome in shown)
+        size = (7.4 + 0.075 * longest, 1.6 + 0.3 * len(shown))
+        figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         rows = range(len(shown))
         for axes, kind, first, color in (
@@ -422,7 +448,7 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
                 loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, fontsize=9, columnspacing=1
             )
         panels[0].set_yticks(rows, [outcome.name for outcome in shown])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(shown) - 0.4, -0.6)
         of = f" (the {len(shown)} best of {len(data)})" if len(shown) < len(data) else ""
         figure.suptitle(f"What GoodNet answers{of}", x=0.01, ha="left", fontsize=11)
     return figure
@@ -431,7 +457,7 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
 def _tell_apart(names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], int]:
     """Colour and dash for as many names as a reader tells apart, and how many are left."""
     told = {
-        name: (PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % len(DASHES)])
+        name: (PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)])
         for i, name in enumerate(names[:_TOLD_APART])
     }
     return told, len(names) - len(told)
@@ -485,6 +511,8 @@ def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -
     """
     dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with mpl.rc_context(_STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for every format
         for suffix in suffixes:
             with files.replacing(stem.with_name(f"{stem.name}.{suffix}")) as draft:
                 figure.savefig(draft, dpi=160, metadata=dates.get(suffix))

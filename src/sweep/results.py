@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -147,7 +147,10 @@ class Record:
         if not isinstance(plain, dict) or plain.pop("format", None) != _FORMAT:
             raise ValueError("not a job's result in this version's format")
         result = plain.pop("result")
-        curve = {k: tuple(v) if isinstance(v, list) else v for k, v in result["curve"].items()}
+        curve: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in result["curve"].items()
+        }
         result |= {
             "scores": np.array(result["scores"], np.float64),
             "curve": Curve(**curve),

@@ -56,12 +56,13 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
             return done.row
         tags = {"sweep.kind": "job", "sweep.id": sweep_id(config)} | identity.tags()
         parent = store.find_parent(sweep_id(config))
-        with store.run(name, tags | tracking.git_state(root()), parent) as run_id:
+        git = tracking.git_state(root())
+        with store.run(name, tags | git, parent) as run_id:
             store.log_settings(run_id, settings)
             repair = pipeline.run(config)
             result = repair.result
             with tempfile.TemporaryDirectory(dir=folder) as drafts:
-                artifacts.write(Path(drafts), repair, config, name, composed)
+                artifacts.write(Path(drafts), repair, config, name, composed, git)
                 store.log_files(run_id, Path(drafts))
             store.log_result(run_id, result)
             row = Row(settings, result.figures, result.stop, len(result.scores), run_id)
@@ -256,7 +257,7 @@ def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> Non
     console = Console(width=None if sys.stdout.isatty() else 120)
     for title, lines in summary.table(rows):
         table = Table(title=f"{title}, test sets, percent", title_justify="left")
-        for index, column in enumerate(summary.HEADER):
+        for index, column in enumerate(summary.header(rows)):
             table.add_column(column, justify="right", no_wrap=index == 0)
         for line in lines:
             table.add_row(*line)
