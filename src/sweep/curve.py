@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Removals that are looked at together while the stop is not known.
-_BLOCK = 6
+_BLOCK = 4
 
 
 class Walker(Protocol):
@@ -25,8 +25,13 @@ class Walker(Protocol):
     def total(self) -> int:
         """Number of images n."""
 
-    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> NDArray[np.int64]:
-        """Answers that equal the label after each further removal, (len(channels),)."""
+    def hits(
+        self, removed: Sequence[int], channels: Sequence[int], before: int
+    ) -> NDArray[np.int64]:
+        """Answers that equal the label after each further removal, (len(channels),).
+
+        `before` is how many do without `removed` alone.
+        """
 
     def first(self) -> int:
         """Answers that equal the label before any removal."""
@@ -57,12 +62,12 @@ def trace(
             break
         step = len(right) - 1
         block = order[step : step + _BLOCK] if drop is not None else order[step:]
-        right.extend(int(hits) for hits in clean.hits(order[:step], block))
+        right.extend(int(hits) for hits in clean.hits(order[:step], block, right[-1]))
     hits = list(known.attack_hits) if known else [poisoned.first()]
     step = len(hits) - 1
     missing = order[step : len(right) - 1]
     if missing:
-        hits.extend(int(count) for count in poisoned.hits(order[:step], missing))
+        hits.extend(int(count) for count in poisoned.hits(order[:step], missing, hits[-1]))
     return Curve(
         channels=tuple(order[: len(right) - 1]),
         clean_correct=tuple(right),

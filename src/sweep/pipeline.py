@@ -7,6 +7,7 @@ others); test sets are answered only after B' is fixed.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -97,14 +98,15 @@ class Subject:
         """Right answers of B."""
         return metrics.share(self.answers(()), self.labels).hits
 
-    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> NDArray[np.int64]:
-        """Right answers after each further removal."""
+    def hits(
+        self, removed: Sequence[int], channels: Sequence[int], before: int
+    ) -> NDArray[np.int64]:
+        """Right answers after each further removal; `before` without `removed` alone."""
 
         def run(gone: Sequence[int], live: Sequence[int]) -> NDArray[np.int64]:
             rows = self.network.engine.walk(self.activations, gone, live)
             return np.asarray((rows == self.labels).sum(axis=1), np.int64)
 
-        before = metrics.share(self.answers(removed), self.labels).hits
         return curve.skip_dead(run, self.alive(), removed, channels, before)
 
     def alive(self) -> NDArray[np.bool_]:
@@ -140,8 +142,11 @@ def run(config: Config) -> Repair:
     memory = Path(config.paths.data) / "cache" / "digests"
     with clock.stage("data"):
         inputs = datasets.locate(config)
-        sets = {name: open_set(path) for name, path in inputs.sets.items()}
-        digests = {name: files.digest(path, memory) for name, path in inputs.sets.items()}
+        with ThreadPoolExecutor() as pool:
+            opened = pool.map(open_set, inputs.sets.values())
+            read = pool.map(lambda path: files.digest(path, memory), inputs.sets.values())
+            sets = dict(zip(inputs.sets, opened, strict=True))
+            digests = dict(zip(inputs.sets, read, strict=True))
         badnet_digest = files.digest(inputs.badnet, memory)
     with clock.stage("network"):
         network = _load(inputs.badnet, badnet_digest, config.layers)
