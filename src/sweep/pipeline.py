@@ -207,6 +207,8 @@ def run(config: Config) -> Repair:
 @lru_cache(maxsize=2)
 def _load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
     quiet.load_tensorflow()
+    import keras
+
     from sweep.engine import Engine
     from sweep.graph import choose_sites
     from sweep.loading import load_badnet
@@ -217,7 +219,7 @@ def _load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
     return Network(
         model=model,
         engine=Engine(model, sites),
-        front_key=content_key(model, part=sites[0].layer),
+        front_key=content_key(keras.Model(model.inputs[0], sites[0].tensor)),
         key=content_key(model, sites=[site.layer for site in sites]),
     )
 
@@ -245,15 +247,15 @@ def _activations(
 
     def make(path: Path, _: object) -> None:
         shape = (len(image_set), *network.engine.shape)
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         total = -(-len(image_set) // FRONT_BATCH)
-        first = 0
         batches = image_set.batches(FRONT_BATCH)
         scaled = batches if scale == 1 else (batch * np.float32(scale) for batch in batches)
-        for part in track(network.engine.activations(scaled), f"activations {name}", total):
-            out[first : first + len(part)] = part
-            first += len(part)
-        out.flush()
+        # Written, not mapped: on a full disk a map would kill the process.
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in track(network.engine.activations(scaled), f"activations {name}", total):
+                file.write(np.ascontiguousarray(part, "<f4").data)
 
     return cache.array("activations", key, make)
 
