@@ -750,6 +750,20 @@ def test_hdf5(tmp_path: Path, canary: Canary, case: str, form: str) -> None:
     refused(path, canary, message, kind)
 
 
+@pytest.mark.parametrize("link", ["external", "soft"])
+def test_weights_behind_a_link(tmp_path: Path, canary: Canary, link: str) -> None:
+    """Keras 3.14's loader followed links at the group of the weights itself."""
+    _, path = legacy_parts(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file.move("model_weights", "elsewhere")
+        file["model_weights"] = (
+            h5py.ExternalLink(str(canary.secret), "/model_weights")
+            if link == "external"
+            else h5py.SoftLink("/elsewhere")
+        )
+    refused(path, canary, f"{link} link at '/model_weights'")
+
+
 def test_an_attribute_that_swells(tmp_path: Path, canary: Canary) -> None:
     """A million texts that could all share one place in the file."""
     path = tmp_path / "evil.h5"

@@ -14,7 +14,7 @@ import os
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -46,6 +46,7 @@ _OBJECTS = 20_000
 _TEXTS = 1_000
 _DEPTH = 64
 _CHILD_SECONDS = 60
+_CHILD_CPU_SECONDS = 10
 _CHILD_BYTES = 2 << 30
 _CHILD_BYTES_PER_SECOND = 50 << 20
 _PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
@@ -388,8 +389,8 @@ def _rehearse(path: Path) -> None:
         refusal = json.loads(child.stdout)
     except ValueError:
         raise _RefusedError(
-            "must be a whole HDF5 file. Received: one that the HDF5 library fails on "
-            f"(exit code {child.returncode}). The file is damaged, or made to crash its reader: "
+            "must be a whole HDF5 file. Received: one that the HDF5 library crashes or hangs on "
+            f"(exit code {child.returncode}). The file is damaged, or made to harm its reader: "
             "do not use it."
         ) from None
     if refusal is not None:
@@ -397,13 +398,27 @@ def _rehearse(path: Path) -> None:
     _rehearsed.add(stamp)
 
 
-def _limit_child() -> None:
+def _limit_child(seconds: int) -> None:
     try:
         import resource
     except ImportError:  # Windows: the time limit of the parent has to do
         return
     resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _try(name: str, item: h5py.HLObject) -> None:
+    _read_attributes(item)
+    _inflate(name, item)
+
+
+def _read_attributes(item: h5py.HLObject) -> None:
+    """Read them once: a heap of texts that was tampered with can keep the library for ever."""
+    for name in item.attrs:
+        # What can be read but makes no sense is told where it is used.
+        with suppress(*_DAMAGE):
+            item.attrs[name]
 
 
 def _inflate(name: str, item: h5py.HLObject) -> None:
@@ -432,11 +447,12 @@ def _inflate(name: str, item: h5py.HLObject) -> None:
 
 
 def _main(path: Path) -> str | None:
-    _limit_child()
+    _limit_child(_CHILD_CPU_SECONDS + path.stat().st_size // _CHILD_BYTES_PER_SECOND)
     try:
         with _open(path) as file:
             _check(file)
-            file.visititems(_inflate)
+            _read_attributes(file)
+            file.visititems(_try)
     except _RefusedError as refusal:
         return str(refusal)
     return None
