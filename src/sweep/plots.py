@@ -32,6 +32,7 @@ RIGHT, REJECTED, OTHER = "#0072B2", "#F0C05A", "#BBBBBB"
 # More lines than this nobody tells apart.
 _TOLD_APART = 12
 _MOST_BARS = 40
+_NAMED = 4
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -362,25 +363,30 @@ def draw_tradeoffs(data: Sequence[Tradeoff]) -> Figure:
             order = 3 if way.name in told else 1
             axes.plot(rates, accuracies, color=color, ls=dash, marker="o", ms=5, zorder=order)
             if way.name in told:
-                _name_points(axes, way, color, taken)
+                # Of many lines only the ends are named, or names would cover the lines.
+                named = way.points if len(data) <= _NAMED else way.points[-1:]
+                _name_points(axes, named, color, taken)
         axes.set_title("GoodNet: what the defence costs and brings", loc="left", fontsize=11)
         _legend(figure, told, others)
     return figure
 
 
 def _name_points(
-    axes: Axes, way: Tradeoff, color: str, taken: list[tuple[float, float, float]]
+    axes: Axes,
+    points: Sequence[tuple[float, float, float]],
+    color: str,
+    taken: list[tuple[float, float, float]],
 ) -> None:
     """Write X beside each point, once where points coincide and only where there is room.
 
     Args:
         axes: where to.
-        way: the points.
+        points: (drop, ASR, accuracy).
         color: of its line.
         taken: boxes in use as (left, right, height), to which those of new labels are added.
     """
     near = 0.035 * np.ptp(axes.get_ylim())
-    for (rate, accuracy), same in groupby(way.points, key=lambda point: point[1:]):
+    for (rate, accuracy), same in groupby(points, key=lambda point: point[1:]):
         drops = [drop for drop, _, _ in same]
         text = "B" if drops == [0.0] else "X " + ", ".join(f"{100 * drop:g}%" for drop in drops)
         wide = 1.5 * len(text) + 2
