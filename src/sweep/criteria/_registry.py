@@ -61,7 +61,7 @@ class Real:
     @property
     def text(self) -> str:
         """The rule in words."""
-        start = f"{'above' if self.above else 'at least'} {self.least:g}"
+        start = f"{'above' if self.above else 'of at least'} {self.least:g}"
         return f"be a number {start}" + (f" and at most {self.most:g}" if self.most < inf else "")
 
     def holds(self, value: object) -> bool:

@@ -37,8 +37,8 @@ def tac(evidence: Oracle) -> Scores:
                 for a, p in zip(before, after, strict=True)
             ]
             total += np.concatenate(norms)
-        return -total / len(clean)
-    return -np.concatenate(
+        return 0 - total / len(clean)
+    return 0 - np.concatenate(
         [
             np.sqrt(np.square(p - a).sum(axis=(0, 1)))
             for a, p in zip(_means(evidence, clean), _means(evidence, poisoned), strict=True)

@@ -141,4 +141,4 @@ def tsbd(
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     _, factors = _unlearn(evidence, x, y, epochs, rate, accuracy)
     sizes = np.concatenate([np.abs(k).sum(axis=(0, 1, 2)) for k in evidence.kernels])
-    return np.asarray(-np.abs(np.asarray(factors, np.float64) - 1) * sizes, np.float64)
+    return np.asarray(0 - np.abs(np.asarray(factors, np.float64) - 1) * sizes, np.float64)
