@@ -99,10 +99,11 @@ class Paths:
 
 @dataclass
 class Tracking:
-    """Where runs are grouped, and which sweep a job belongs to."""
+    """Where runs are grouped, which sweep a job belongs to, and whether G can be served."""
 
     experiment: str = "badnet-sweep"
     sweep: str = MISSING
+    log_model: bool = True
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sweep import plots, summary
+from sweep import files, plots, summary
 from sweep.samples import KINDS
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ def strip_key(record: Record) -> str:
     """A name for the sample images of a job: jobs on the same test sets share them."""
     sets: Any = record.result.facts["sets"]
     return "-".join(str(sets[f"{kind}_test"]["sha256"])[:16] for kind in KINDS)
+
+
+def write(
+    folder: Path, records: Sequence[Record], strips: Mapping[str, bytes], about: About
+) -> None:
+    """Write `report.html` and the plots of a sweep into a folder; see `render`."""
+    files.write_text(folder / "report.html", render(records, strips, about))
+    if records:
+        for name, figure in plots.overview(records).items():
+            plots.save(figure, folder / "plots" / name, ("png", "svg", "pdf"))
 
 
 def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About) -> str:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from hydra.core.utils import JobReturn
 from rich.console import Console
 from rich.table import Table
 
-from sweep import files, ledger, progress, summary
+from sweep import files, ledger, progress, report, summary
 from sweep.config import Objective, describe, root
 from sweep.errors import ConfigError, SweepError
-from sweep.results import Row
+from sweep.results import Record, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,9 +65,13 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
             with tempfile.TemporaryDirectory(dir=folder) as drafts:
                 artifacts.write(Path(drafts), repair, config, name, composed, git)
                 store.log_files(run_id, Path(drafts))
+                if config.tracking.log_model:
+                    store.log_goodnet(run_id, Path(drafts) / "goodnet.keras", result.facts)
+            store.log_inputs(run_id, result.facts)
             store.log_result(run_id, result)
             row = Row(settings, result.figures, result.stop, len(result.scores), run_id)
-            store.tag(run_id, {"sweep.row": row.to_json()} | _identify(config).tags())
+            note = {"sweep.row": row.to_json(), "mlflow.note.content": summary.note(row)}
+            store.tag(run_id, note | _identify(config).tags())
     return row
 
 
@@ -126,7 +131,14 @@ def run_grid(
         if waiting:
             ended, returns = interruptible(lambda: launch([overrides[index] for index in waiting]))
         rows = _rows(identities, cells, store)
-        _log_summary(store, run_id, rows, command)
+        about = report.About(
+            name=f"sweep {sweep_id(first)}",
+            command=command,
+            when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+            jobs=len(configs),
+            git=tracking.git_state(root()),
+        )
+        _log_summary(store, run_id, rows, about)
         _show(rows, store, run_id, first)
         errors = [
             (command_of(overrides[i]), value_of(job))
@@ -243,14 +255,26 @@ def _show_plan(
     print(f"{len(cells) - waiting} done, {waiting} to run; {each}")
 
 
-def _log_summary(store: Store, run_id: str, rows: Sequence[Row], command: str) -> None:
+def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.About) -> None:
     table = summary.markdown(rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files.write_text(folder / "summary.csv", summary.as_csv(rows))
         files.write_text(folder / "summary.md", table)
+        if summary.several_seeds(rows):
+            files.write_text(folder / "summary_over_seeds.csv", summary.seeds_csv(rows))
+        records = _records(store, rows)
+        runs = {report.strip_key(record): record.run_id for record in reversed(records)}
+        strips = {key: store.read(run, "samples.png") for key, run in runs.items()}
+        report.write(folder, records, {key: png for key, png in strips.items() if png}, about)
         store.log_files(run_id, folder)
-    store.tag(run_id, {"mlflow.note.content": f"`{command}`\n\n{table}"})
+    store.tag(run_id, {"mlflow.note.content": f"`{about.command}`\n\n{table}"})
+
+
+def _records(store: Store, rows: Sequence[Row]) -> list[Record]:
+    """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
+    kept = [(store.read(row.run_id, "result.json"), row.run_id) for row in rows]
+    return [Record.from_json(text.decode(), run_id) for text, run_id in kept if text]
 
 
 def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> None:
@@ -266,7 +290,7 @@ def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> Non
         _show_reference(rows, console)
     for row in rows:
         print(f"{row.run_id}  {summary.settings_name(row.settings)}")
-    print(f"{run_id}  the sweep: summary.md, summary.csv")
+    print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
     print(f"Runs lie in {store.uri}; look at them with: python -m sweep.ui")
 
 

@@ -255,3 +255,14 @@ def settings_name(settings: Mapping[str, object]) -> str:
         f"{settings['ordering']} X={100 * float(str(settings['drop'])):g}% "
         f"{settings['criterion']} {settings['layer']} seed {settings['seed']}"
     )
+
+
+def note(row: Row) -> str:
+    """A job in a few words, for who meets its run alone."""
+    reached = "" if row.stop.reached else " (the drop was not reached)"
+    lines = [f"{row.stop.pruned} of {row.channels} channels pruned{reached}.", ""]
+    lines += ["| test sets, percent | accuracy | ASR |", "| --- | ---: | ---: |"]
+    for network, title in NETWORKS:
+        rates = (row.figures[f"{network}/test_{rate}"].rate for rate in ("accuracy", "asr"))
+        lines.append(f"| {title} | {' | '.join(percent(rate) for rate in rates)} |")
+    return "\n".join(lines)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
 import traceback
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 
 from sweep.errors import StoreError
@@ -25,13 +31,23 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.types import Schema, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from mlflow.entities import Run
 
@@ -41,6 +57,19 @@ _LOG = logging.getLogger("sweep")
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _RUNS_A_CALL = 1000
+# Longest digest of a data set that MLflow takes.
+_DIGEST = 36
+# What answers for G when it is served.
+_SERVES = ("mlflow", "tensorflow", "keras", "numpy")
+_EXPERIMENT = {
+    "mlflow.note.content": (
+        "Channel pruning against a backdoored classifier. A run per sweep holds `report.html`, "
+        "the table and the plots; the runs nested in it are its jobs. `goodnet/test_asr` (less is "
+        "better) and `goodnet/test_accuracy` (more is better) say how well a defence does."
+    ),
+    "mlflow.experiment.primaryMetric.name": "goodnet/test_asr",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
+}
 # What MLflow shows of a long value.
 _TEXT = 5000
 
@@ -152,6 +181,73 @@ class Store:
         """Log every file of a folder as an artifact."""
         self.client.log_artifacts(run_id, str(folder))
 
+    def read(self, run_id: str, path: str) -> bytes | None:
+        """An artifact's content, or None where the run has none of that name."""
+        try:
+            return Path(self.client.download_artifacts(run_id, path)).read_bytes()
+        except (OSError, MlflowException):
+            return None
+
+    def log_inputs(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        """Log the image sets that a job read; `facts` as in `JobResult`."""
+        inputs = []
+        for name, entry in facts["sets"].items():
+            source = json.dumps({"uri": entry["file"]})
+            profile = json.dumps({"num_rows": entry["images"], "sha256": entry["sha256"]})
+            digest = entry["sha256"][:_DIGEST]
+            context = "validation" if name.endswith("valid") else "test"
+            inputs.append(
+                DatasetInput(
+                    Dataset(name, digest, "local", source, profile=profile),
+                    [InputTag("mlflow.data.context", context)],
+                )
+            )
+        self.client.log_inputs(run_id, inputs)
+
+    def log_goodnet(self, run_id: str, file: Path, facts: Mapping[str, Any]) -> None:
+        """Log G as a model that `mlflow models serve` answers with.
+
+        Args:
+            run_id: the job's run.
+            file: G as `.keras`; it is copied, not saved again.
+            facts: as in `JobResult`.
+        """
+        import mlflow.keras
+
+        badnet = facts["badnet"]
+        image = TensorSpec(np.dtype("float32"), (-1, *badnet["input_shape"]), "image")
+        answer = TensorSpec(np.dtype("float32"), (-1, badnet["classes"] + 1))
+        signature = ModelSignature(Schema([image]), Schema([answer]))
+        model = self.client.create_logged_model(
+            self.experiment_id, name="goodnet", source_run_id=run_id, model_type="keras"
+        )
+        manifest = Model(
+            model_id=model.model_id, run_id=run_id, artifact_path=model.artifact_location
+        )
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "goodnet"
+            mlflow.keras.save_model(
+                _Saved(file),
+                str(folder),
+                mlflow_model=manifest,
+                signature=signature,
+                pip_requirements=[f"{package}=={version(package)}" for package in _SERVES],
+            )
+            self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+
+class _Saved:
+    """A Keras model that lies on disk already, so that saving it is copying."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def save(self, path: str) -> None:
+        """What Keras models have, all that MLflow asks of one."""
+        shutil.copyfile(self._file, path)
+
 
 def _past(run: Run) -> Past:
     tags, run_id = run.data.tags, str(run.info.run_id)
@@ -182,6 +278,9 @@ def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:
     yield "drop_reached", float(result.stop.reached), 0
     for stage, seconds in result.seconds.items():
         yield f"seconds/{stage}", seconds, 0
+    # MLflow shows what lies under `system/` on a page of its own.
+    yield "system/cpu_seconds", result.cpu_seconds, 0
+    yield "system/peak_memory_megabytes", max(result.peak_bytes.values(), default=0) / 1e6, 0
 
 
 def open_store(mlruns: Path, experiment: str) -> Store:
@@ -224,7 +323,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if known is not None:
         return str(known.experiment_id)
     try:
-        return str(client.create_experiment(name, artifacts))
+        return str(client.create_experiment(name, artifacts, _EXPERIMENT))
     except MlflowException:  # made by another process since we looked
         known = client.get_experiment_by_name(name)
         if known is None:
@@ -255,12 +354,4 @@ def git_state(folder: Path) -> dict[str, str]:
         return {}
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes results, as tags."""
-    from importlib.metadata import version
-
-    names: Sequence[str] = ("badnet-sweep", "tensorflow", "keras", "numpy", "mlflow")
-    return {f"version.{name}": version(name) for name in names}
-
-
-__all__ = ["Store", "git_state", "mlflow", "open_store", "versions"]
+__all__ = ["Store", "git_state", "mlflow", "open_store"]
