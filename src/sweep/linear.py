@@ -44,18 +44,20 @@ class Consumer:
 
     Attributes:
         layer: the Dense or Conv2D.
+        output: what it puts out; a layer may have been called in other networks too.
         before: the layers between, each linear and channel by channel.
         channels: how many channels the layer has, C.
     """
 
     layer: Any
+    output: Any
     before: tuple[Any, ...]
     channels: int
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the pre-activation, without the images."""
-        return tuple(int(size) for size in self.layer.output.shape[1:])
+        return tuple(int(size) for size in self.output.shape[1:])
 
     @property
     def units(self) -> int:
@@ -110,8 +112,9 @@ class Rest:
         self._basis = np.eye(height * width, dtype=np.float32).reshape(-1, height, width, 1)
         self._matrices: dict[int, tf.Tensor] = {}
         self._head, target = _find_head(nodes)
-        if any(consumer.layer is self._head for consumer in consumers):
-            self._head, target = None, self._head.output
+        for consumer in consumers:
+            if consumer.layer is self._head:
+                self._head, target = None, consumer.output
         hidden = _after(consumers, target)
         empty = tf.concat([consumer.bias() for consumer in consumers], axis=0)
         empty += self._contribution(removed[None], np.arange(channels))[0]
@@ -143,7 +146,7 @@ class Rest:
         if self._head is not None:
             self._spread = _spread_of_classes(np.asarray(self._head.kernel))
             self._logits = tf.function(
-                self._run_head, input_signature=[tf.TensorSpec(self._head.input.shape)]
+                self._run_head, input_signature=[tf.TensorSpec(target.shape)]
             )
 
     def prepare(self, channels: Sequence[int]) -> None:
@@ -245,7 +248,7 @@ def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None
 
 def _after(consumers: Sequence[Consumer], target: Any) -> Any:
     """The way from the consumers' pre-activations, flat and side by side, to a tensor."""
-    fed = [consumer.layer.output for consumer in consumers]
+    fed = [consumer.output for consumer in consumers]
     direct = [i for i, tensor in enumerate(fed) if tensor is target]
     after = None if direct else keras.Model(fed, target)
 
@@ -313,7 +316,7 @@ def _find_consumers(nodes: Sequence[Node], site: Site) -> list[Consumer] | None:
                 continue
             if not _reads_channels(operation, tensor):
                 return None
-            found.append(Consumer(operation, before, site.channels))
+            found.append(Consumer(operation, node.outputs[0], before, site.channels))
     return found
 
 
