@@ -10,12 +10,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import criteria, curve, datasets, files, metrics, quiet, samples
+from sweep import criteria, curve, datasets, files, metrics, plan, quiet, samples
 from sweep.cache import Cache
 from sweep.data import check_fit, open_set
 from sweep.drop import find_stop
@@ -26,6 +25,7 @@ from sweep.results import JobResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import keras
     from numpy.typing import NDArray
@@ -139,7 +139,7 @@ def run(config: Config) -> Repair:
         SweepError: data or model cannot be used.
     """
     clock = Clock()
-    memory = Path(config.paths.data) / "cache" / "digests"
+    memory = plan.memory_of(config)
     with clock.stage("data"):
         inputs = datasets.locate(config)
         with ThreadPoolExecutor() as pool:
@@ -151,13 +151,15 @@ def run(config: Config) -> Repair:
     with clock.stage("network"):
         network = _load(inputs.badnet, badnet_digest, config.layers)
         check_fit(sets, network.model.input_shape, network.engine.classes)
-    cache = Cache(Path(config.paths.data) / "cache", config.cache.max_gb)
+    cache = Cache(plan.cache_of(config), config.cache.max_gb)
     with clock.stage("activations"):
         subjects = {
             name: _subject(name, image_set, digests[name], network, config, cache)
             for name, image_set in sets.items()
         }
         _refuse_chance(subjects["clean_valid"], config)
+        data = files.key([*digests.values(), badnet_digest])
+        plan.mark_cached(config, data, [subject.key for subject in subjects.values()])
     with clock.stage("scores"):
         scores = _scores(subjects["clean_valid"], subjects["poisoned_valid"], config, cache)
         order = order_channels(scores, config.ordering.name)

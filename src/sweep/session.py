@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn
 from rich.console import Console
 from rich.table import Table
 
-from sweep import files, ledger, progress, report, summary
+from sweep import files, ledger, plan, progress, report, summary
 from sweep.config import Objective, describe, root
 from sweep.errors import ConfigError, SweepError
 from sweep.results import Record, Row
@@ -51,7 +51,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
     name = summary.settings_name(settings)
     identity = _identify(config)
     with FileLock(_locks(config) / f"{identity.config}.lock"):
-        runs = ledger.group(store.past_jobs()).get(identity.config, [])
+        runs = store.past_jobs(identity.config)
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
         if done is not None and done.row is not None:
             return done.row
@@ -76,7 +76,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
 
 
 def _identify(config: Config) -> ledger.Identity:
-    return ledger.identify(config, Path(config.paths.data) / "cache" / "digests")
+    return ledger.identify(config, plan.memory_of(config))
 
 
 def _locks(config: Config) -> Path:
@@ -115,22 +115,17 @@ def run_grid(
         )
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
-    identities = [_identify(config) for config in configs]
-    runs = ledger.group(store.past_jobs())
-    cells = [
-        ledger.judge(identity, runs.get(identity.config, []), config.rerun, cached=False)
-        for identity, config in zip(identities, configs, strict=True)
-    ]
+    todo = plan.make(configs, store.past_jobs())
     if first.plan:
-        _show_plan(configs, cells, runs)
+        _show_plan(todo)
         return
-    waiting = [index for index, cell in enumerate(cells) if cell.past is None]
-    _show_states(configs, cells)
+    waiting = todo.waiting
+    print(todo.states(), file=sys.stderr)
     ended, returns = 0, list[JobReturn]()
     with parent_run(store, sweep_id(first), {"jobs": len(configs)}) as (run_id, command):
         if waiting:
             ended, returns = interruptible(lambda: launch([overrides[index] for index in waiting]))
-        rows = _rows(identities, cells, store)
+        rows = _rows(todo, store)
         about = report.About(
             name=f"sweep {sweep_id(first)}",
             command=command,
@@ -206,17 +201,13 @@ def interruptible(launch: Callable[[], Sequence[JobReturn]]) -> tuple[int, list[
         signal.signal(signal.SIGTERM, before)
 
 
-def _rows(
-    identities: Sequence[ledger.Identity],
-    cells: Sequence[ledger.Cell],
-    store: Store,
-) -> list[Row]:
+def _rows(todo: plan.Plan, store: Store) -> list[Row]:
     """The lines of all jobs that are done, in the order of the grid."""
     new = {
         run.identity.config: run for run in reversed(store.past_jobs()) if run.status == "FINISHED"
     }
     rows = []
-    for identity, cell in zip(identities, cells, strict=True):
+    for identity, cell in zip(todo.identities, todo.cells, strict=True):
         past = cell.past or new.get(identity.config)
         if past is not None and past.identity.code != identity.code:
             continue
@@ -230,29 +221,15 @@ def value_of(job: JobReturn) -> Any:
     return job._return_value  # noqa: SLF001
 
 
-def _show_states(configs: Sequence[Config], cells: Sequence[ledger.Cell]) -> None:
-    """Say which jobs run and why, and which are done already."""
-    reasons = Counter("done" if cell.past else cell.why for cell in cells)
-    parts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    print(f"{len(configs)} jobs: {parts}", file=sys.stderr)
-
-
-def _show_plan(
-    configs: Sequence[Config],
-    cells: Sequence[ledger.Cell],
-    runs: Mapping[str, Sequence[ledger.Past]],
-) -> None:
+def _show_plan(todo: plan.Plan) -> None:
     """Print each cell with its state, and what running the rest will take."""
     table = Table(title="plan", title_justify="left")
-    for column in ("job", "state", "why"):
+    for column in ("job", "state", "why, or its run"):
         table.add_column(column, overflow="fold")
-    for config, cell in zip(configs, cells, strict=True):
-        table.add_row(summary.settings_name(describe(config)), cell.state, cell.why)
+    for line in plan.lines(todo):
+        table.add_row(*line)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    waiting = sum(cell.past is None for cell in cells)
-    took = sorted(run.seconds for past in runs.values() for run in past if run.seconds)
-    each = f"about {took[len(took) // 2]:.0f} s each" if took else "no past run tells how long"
-    print(f"{len(cells) - waiting} done, {waiting} to run; {each}")
+    print(f"{todo.states()}\n{todo.needs()}")
 
 
 def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.About) -> None:

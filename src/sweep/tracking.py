@@ -28,6 +28,7 @@ from sweep.results import Row
 # MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
@@ -131,9 +132,10 @@ class Store:
         found = self._search(f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'")
         return next((str(run.info.run_id) for run in reversed(list(found))), None)
 
-    def past_jobs(self) -> list[Past]:
-        """Every job that the store holds, newest first."""
-        return [_past(run) for run in self._search("tags.`sweep.kind` = 'job'")]
+    def past_jobs(self, config: str | None = None) -> list[Past]:
+        """Every job that the store holds, or those of one configuration, newest first."""
+        only = f" and tags.`sweep.config` = '{config}'" if config else ""
+        return [_past(run) for run in self._search(f"tags.`sweep.kind` = 'job'{only}")]
 
     def bury_the_dead(self) -> int:
         """Set runs of this machine to KILLED whose process is gone; return how many."""
