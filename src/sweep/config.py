@@ -108,8 +108,9 @@ class Tracking:
 
 @dataclass
 class Cache:
-    """How large `paths.data`/cache may grow, in units of 10^9 bytes."""
+    """Where arrays are cached (`paths.data`/cache if empty), and how large that may grow."""
 
+    folder: str = ""
     max_gb: float = 20.0
 
 

@@ -88,7 +88,7 @@ def memory_of(config: Config) -> Path:
 
 def cache_of(config: Config) -> Path:
     """Where arrays are cached."""
-    return Path(config.paths.data) / "cache"
+    return Path(config.cache.folder or f"{config.paths.data}/cache")
 
 
 def mark_cached(config: Config, data: str, arrays: Sequence[str]) -> None:

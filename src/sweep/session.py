@@ -21,6 +21,7 @@ from sweep import files, ledger, plan, progress, report, summary
 from sweep.config import Objective, describe, root
 from sweep.errors import ConfigError, SweepError
 from sweep.results import Record, Row
+from sweep.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -268,7 +269,7 @@ def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> Non
     for row in rows:
         print(f"{row.run_id}  {summary.settings_name(row.settings)}")
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
-    print(f"Runs lie in {store.uri}; look at them with: python -m sweep.ui")
+    print(f"Runs lie in {without_password(store.uri)}; look at them with: python -m sweep.ui")
 
 
 def _show_reference(rows: Sequence[Row], console: Console) -> None:

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from sweep.errors import StoreError
+from sweep.errors import StoreError, SweepError
 from sweep.ledger import Identity, Past
+from sweep.patience import Patient
 from sweep.processes import is_alive, own_process
-from sweep.results import Row
+from sweep.results import NETWORKS, Row
+from sweep.ui import VIEW
+from sweep.urls import without_password
 
 # MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -71,6 +74,25 @@ _EXPERIMENT = {
     "mlflow.experiment.primaryMetric.name": "goodnet/test_asr",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
 }
+# A view of the jobs that MLflow's page lists under "Views": what to look at, best first.
+_VIEW = {
+    "searchFilter": "tags.`sweep.kind` = 'job'",
+    "orderByKey": "metrics.`goodnet/test_asr`",
+    "orderByAsc": True,
+    "selectedColumns": [
+        *(f"params.`{name}`" for name in ("ordering", "drop", "criterion", "seed")),
+        *(
+            f"metrics.`{network}/test_{rate}`"
+            for network in NETWORKS
+            for rate in ("accuracy", "asr")
+        ),
+        "metrics.`pruned_channels`",
+        "metrics.`drop_reached`",
+    ],
+}
+_EXPERIMENT[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(
+    {"name": "Jobs, best GoodNet first", "createdAt": 0, "state": json.dumps(_VIEW)}
+)
 # What MLflow shows of a long value.
 _TEXT = 5000
 
@@ -78,7 +100,7 @@ _TEXT = 5000
 class Store:
     """One experiment in one MLflow store."""
 
-    def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
+    def __init__(self, uri: str, client: Any, experiment_id: str) -> None:
         """Use `open_store`."""
         self.uri = uri
         self.client = client
@@ -118,9 +140,15 @@ class Store:
         try:
             yield run_id
         except Exception as error:
-            self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
-            self.client.set_tag(run_id, "sweep.error", f"{type(error).__name__}: {error}"[:_TEXT])
-            self.client.set_terminated(run_id, "FAILED")
+            try:
+                self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
+                text = f"{type(error).__name__}: {error}"[:_TEXT]
+                self.client.set_tag(run_id, "sweep.error", text)
+                self.client.set_terminated(run_id, "FAILED")
+            except (MlflowException, OSError) as second:
+                _LOG.warning("the failure could not be tracked: %s", second)
+            if isinstance(error, MlflowException) and not isinstance(error, SweepError):
+                raise StoreError(_not_written(self.uri, error)) from error
             raise
         except BaseException:  # Ctrl-C, or a signal that asks to end
             self.client.set_terminated(run_id, "KILLED")
@@ -136,6 +164,25 @@ class Store:
         """Every job that the store holds, or those of one configuration, newest first."""
         only = f" and tags.`sweep.config` = '{config}'" if config else ""
         return [_past(run) for run in self._search(f"tags.`sweep.kind` = 'job'{only}")]
+
+    def finished_job(self, run_id: str) -> tuple[Past, str]:
+        """A finished job, and its configuration as YAML.
+
+        Raises:
+            StoreError: there is no such run, or it is no finished job.
+        """
+        try:
+            past = _past(self.client.get_run(run_id))
+        except MlflowException:
+            past = None
+        text = self.read(run_id, "config.yaml") if past and past.row else None
+        if past is None or past.status != "FINISHED" or text is None:
+            state = f"a run that is no job or {past.status}" if past else "no such run"
+            raise StoreError(
+                f"RUN_ID must name a finished job's run. Received: {run_id}, {state}. "
+                "Take one from the end of a sweep's output or from `python -m sweep.ui`."
+            )
+        return past, text.decode()
 
     def bury_the_dead(self) -> int:
         """Set runs of this machine to KILLED whose process is gone; return how many."""
@@ -303,24 +350,67 @@ def open_store(mlruns: Path, experiment: str) -> Store:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
-            client = MlflowClient(uri)
+            client = _connect(uri)
             return Store(uri, client, _experiment(client, experiment, None))
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
-            client = MlflowClient(uri)
+            follow_move(mlruns)
+            client = _connect(uri)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
             _let_readers_write(mlruns / "mlflow.db")
     except (OSError, MlflowException, sqlite3.Error) as error:
-        raise StoreError(
-            f"The MLflow store must be there to be written. Received: {uri}, which says: "
-            f"{str(error).splitlines()[0][:300]}. Free it, or name another by paths.mlruns or "
-            "MLFLOW_TRACKING_URI."
-        ) from error
+        raise StoreError(_not_written(uri, error)) from error
     return Store(uri, client, experiment_id)
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+def _not_written(uri: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0][:300]
+    return (
+        "The MLflow store must be there to be written. "
+        f"Received: {without_password(uri)}, which says: {reason}. "
+        "Free it, or name another by paths.mlruns or MLFLOW_TRACKING_URI; what was computed is "
+        "kept, and the same command goes on."
+    )
+
+
+def _connect(uri: str) -> Any:
+    """A client that waits for a store which is locked or gone for a while."""
+    return Patient(MlflowClient(uri), _passes)
+
+
+def _passes(error: Exception) -> bool:
+    if not isinstance(error, MlflowException):
+        return False
+    text = str(error).lower()
+    if "readonly" in text or "read-only" in text or "disk is full" in text:
+        return False
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "connection" in text
+
+
+def follow_move(mlruns: Path) -> None:
+    """Where a checkout was moved, let its store point to where the artifacts lie now."""
+    database, place = mlruns / "mlflow.db", (mlruns / "artifacts").resolve().as_uri()
+    if not database.is_file():
+        return
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+        for (old,) in rows:
+            if not str(old).endswith("/mlruns/artifacts") or old == place:
+                continue
+            for table, column in (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+            ):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608
+                    f" WHERE substr({column}, 1, ?) = ?",
+                    (place, len(old) + 1, len(old), old),
+                )
+
+
+def _experiment(client: Any, name: str, artifacts: str | None) -> str:
     known = client.get_experiment_by_name(name)
     if known is not None:
         return str(known.experiment_id)

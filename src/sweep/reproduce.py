@@ -1,0 +1,98 @@
+"""`python -m sweep.reproduce RUN_ID`: do a job again from its data on, and compare to the count."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from sweep import config, ledger, plan
+from sweep.errors import SweepError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweep.results import JobResult, Row
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit code 1 where a figure differs."""
+    parser = argparse.ArgumentParser(prog="python -m sweep.reproduce", description=__doc__)
+    parser.add_argument("run_id", help="a finished job's MLflow run")
+    parser.add_argument("--mlruns", type=Path, default=config.root() / "mlruns", help="%(default)s")
+    parser.add_argument("--experiment", default="badnet-sweep", help="%(default)s")
+    parser.add_argument("--data", type=Path, help="where the data lie now, if they were moved")
+    options = parser.parse_args(arguments)
+    try:
+        differing = reproduce(options.run_id, options.mlruns, options.experiment, options.data)
+    except SweepError as error:
+        sys.exit(f"error: {error}")
+    sys.exit(1 if differing else 0)
+
+
+def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> list[str]:
+    """Do a job again without any cache and print its figures beside those that were logged.
+
+    Args:
+        run_id: the job's run.
+        mlruns: folder of the store.
+        experiment: name of the experiment.
+        data: where the data lie now, if not where they lay.
+
+    Returns:
+        Names of the figures that differ.
+
+    Raises:
+        SweepError: the run is no finished job, or its data cannot be used.
+    """
+    from sweep import pipeline, tracking
+
+    past, text = tracking.open_store(mlruns, experiment).finished_job(run_id)
+    config.register()
+    chosen = _configured(text)
+    if data is not None:
+        chosen.paths.data = str(data)
+    identity = ledger.identify(chosen, plan.memory_of(chosen))
+    for part, now, then in (
+        ("data", identity.data, past.identity.data),
+        ("code", identity.code, past.identity.code),
+    ):
+        if now != then:
+            print(f"the {part} changed since the run", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
+        chosen.cache.folder = folder
+        result = pipeline.run(chosen).result
+    assert past.row is not None  # noqa: S101 - `finished_job` gives no other
+    return _compare(past.row, result)
+
+
+def _configured(text: str) -> config.Config:
+    loaded = OmegaConf.create(text)
+    kinds = config.StandinDataset if loaded.dataset.name == "standin" else config.Dataset
+    schema = OmegaConf.structured(config.Config)
+    schema.dataset = OmegaConf.structured(kinds)
+    return config.typed(OmegaConf.merge(schema, loaded))  # type: ignore[arg-type]
+
+
+def _compare(row: Row, result: JobResult) -> list[str]:
+    now = {name: f"{count.hits} of {count.total}" for name, count in result.figures.items()}
+    then = {name: f"{count.hits} of {count.total}" for name, count in row.figures.items()}
+    now |= {"pruned channels": str(result.stop.pruned), "drop reached": str(result.stop.reached)}
+    then |= {"pruned channels": str(row.stop.pruned), "drop reached": str(row.stop.reached)}
+    table = Table("figure", "logged", "now", "")
+    for name, logged in then.items():
+        table.add_row(name, logged, now.get(name), "" if now.get(name) == logged else "differs")
+    Console().print(table)
+    differing = [name for name, logged in then.items() if now.get(name) != logged]
+    print(f"{len(differing)} of {len(then)} figures differ" if differing else "all figures agree")
+    return differing
+
+
+if __name__ == "__main__":
+    main()
