@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.config import root
+from sweep.config import Tracking, root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# The view of an experiment's runs that opens with the columns that matter.
+VIEW = "jobs"
 
 
 def command(mlruns: Path, host: str, port: int) -> list[str]:
@@ -28,7 +33,27 @@ def command(mlruns: Path, host: str, port: int) -> list[str]:
         *("-m", "mlflow", "ui", "--backend-store-uri", uri),
         *("--default-artifact-root", (mlruns / "artifacts").resolve().as_uri()),
         *("--host", host, "--port", str(port)),
+        # One reader needs one process; MLflow's own four take four times as long to start.
+        *("--workers", "1"),
     ]
+
+
+def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
+    """The address of an experiment's jobs; of MLflow's first page if the store is not at hand."""
+    address = f"http://{host}:{port}"
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        return address
+    try:  # asking MLflow itself would take seconds
+        with closing(
+            sqlite3.connect(f"{(mlruns / 'mlflow.db').resolve().as_uri()}?mode=ro", uri=True)
+        ) as store:
+            query = "SELECT experiment_id FROM experiments WHERE name = ?"
+            (identity,) = store.execute(query, (experiment,)).fetchone() or (None,)
+    except sqlite3.Error:
+        return address
+    if identity is None:
+        return address
+    return f"{address}/#/experiments/{identity}/runs?viewStateShareKey={VIEW}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,15 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--mlruns", type=Path, default=root() / "mlruns", help="%(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=5000, help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "--experiment", default=Tracking.experiment, help="which to show (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (options.mlruns / "mlflow.db").is_file():
         sys.exit(
             f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
             "mlflow.db. Run a sweep first: python -m sweep"
         )
-    print(f"MLflow on http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
+    address = page(options.mlruns, options.host, options.port, options.experiment)
+    print(f"MLflow on {address} (Ctrl-C ends it)", flush=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.execv(sys.executable, command(options.mlruns, options.host, options.port))  # noqa: S606
+    # Workers for language-model jobs would only keep the machine busy.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    serve = command(options.mlruns, options.host, options.port)
+    os.execv(serve[0], serve)  # noqa: S606
 
 
 if __name__ == "__main__":
