@@ -24,7 +24,7 @@ from sweep.errors import StoreError, SweepError
 from sweep.ledger import Identity, Past
 from sweep.patience import Patient
 from sweep.processes import is_alive, own_process
-from sweep.results import NETWORKS, Row
+from sweep.results import Row
 from sweep.ui import VIEW
 from sweep.urls import without_password
 
@@ -74,25 +74,46 @@ _EXPERIMENT = {
     "mlflow.experiment.primaryMetric.name": "goodnet/test_asr",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
 }
-# A view of the jobs that MLflow's page lists under "Views": what to look at, best first.
-_VIEW = {
-    "searchFilter": "tags.`sweep.kind` = 'job'",
-    "orderByKey": "metrics.`goodnet/test_asr`",
-    "orderByAsc": True,
-    "selectedColumns": [
-        *(f"params.`{name}`" for name in ("ordering", "drop", "criterion", "seed")),
-        *(
-            f"metrics.`{network}/test_{rate}`"
-            for network in NETWORKS
-            for rate in ("accuracy", "asr")
-        ),
+
+
+def _view() -> str:
+    """A view of the jobs that MLflow's page lists under "Views": what to look at, best first."""
+    columns = [
+        *(f"metrics.`goodnet/test_{rate}`" for rate in ("accuracy", "asr")),
+        *(f"metrics.`repaired/test_{rate}`" for rate in ("accuracy", "asr")),
         "metrics.`pruned_channels`",
-        "metrics.`drop_reached`",
-    ],
-}
-_EXPERIMENT[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(
-    {"name": "Jobs, best GoodNet first", "createdAt": 0, "state": json.dumps(_VIEW)}
-)
+        *(f"params.`{name}`" for name in ("ordering", "drop", "criterion", "seed")),
+    ]
+    charts = [
+        {"type": "LINE", "metricKey": f"curve/valid_{rate}", "xAxisKey": "step"}
+        | {"selectedMetricKeys": [f"curve/valid_{rate}"], "scaleType": "linear"}
+        | {"useGlobalLineSmoothing": False, "lineSmoothness": 0}
+        for rate in ("accuracy", "asr")
+    ]
+    charts += [{"type": "BAR", "metricKey": f"goodnet/test_{rate}"} for rate in ("accuracy", "asr")]
+    sections = (("curves", "Pruning curves", charts[:2]), ("good", "GoodNet", charts[2:]))
+    state = {
+        "searchFilter": "tags.`sweep.kind` = 'job'",
+        "orderByKey": "metrics.`goodnet/test_asr`",
+        "orderByAsc": True,
+        "selectedColumns": columns,
+        "isAccordionReordered": True,
+        "compareRunSections": [
+            {"uuid": uuid, "name": name, "display": True, "isReordered": True, "isGenerated": True}
+            for uuid, name, _ in sections
+        ],
+        "compareRunCharts": [
+            {"uuid": f"{uuid}{number}", "metricSectionId": uuid, "runsCountToCompare": 20, **chart}
+            for uuid, _, mine in sections
+            for number, chart in enumerate(mine)
+        ],
+    }
+    return json.dumps(
+        {"name": "Jobs, best GoodNet first", "createdAt": 0, "state": json.dumps(state)}
+    )
+
+
+_EXPERIMENT[f"mlflow.sharedViewState.{VIEW}"] = _view()
 # What MLflow shows of a long value.
 _TEXT = 5000
 
@@ -222,6 +243,11 @@ class Store:
         for start in range(0, len(metrics), _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
+    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
+        """Log some numbers by name."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(run_id, [Metric(k, v, now, 0) for k, v in figures.items()])
+
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         self.client.log_batch(run_id, tags=[RunTag(k, v[:_TEXT]) for k, v in tags.items()])
@@ -315,16 +341,17 @@ def _past(run: Run) -> Past:
 
 
 def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:
+    # MLflow's compare page draws the metric that was logged first.
+    for name in sorted(result.figures, key=lambda name: not name.startswith("goodnet/test")):
+        yield name, result.figures[name].rate, 0
+    yield "pruned_channels", result.stop.pruned, 0
+    yield "drop_reached", float(result.stop.reached), 0
     curve = result.curve
     for step, (right, hits) in enumerate(zip(curve.clean_correct, curve.attack_hits, strict=True)):
         yield "curve/valid_accuracy", right / curve.clean_total, step
         yield "curve/valid_asr", hits / curve.attack_total, step
     for step, channel in enumerate(curve.channels, start=1):
         yield "curve/channel", channel, step
-    for name, count in result.figures.items():
-        yield name, count.rate, 0
-    yield "pruned_channels", result.stop.pruned, 0
-    yield "drop_reached", float(result.stop.reached), 0
     for stage, seconds in result.seconds.items():
         yield f"seconds/{stage}", seconds, 0
     # MLflow shows what lies under `system/` on a page of its own.
