@@ -67,7 +67,7 @@ def _paired(clean: Floats, poisoned: Floats) -> bool:
 
 
 @criterion(sees="oracle", comparable=True, images=Whole(1), price=Real(0))
-def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 1.0) -> Scores:
+def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 0.3) -> Scores:
     """The step of a greedy removal that breaks the attack at a clean price.
 
     Next goes the channel that minimises M(S) / M(nothing removed) + price L(S): M is the mean over
@@ -80,7 +80,8 @@ def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 1.0) -> Sc
     Args:
         evidence: clean and poisoned validation.
         images: sample at most so many of each set.
-        price: of a nat of clean loss, in units of the attack's margin.
+        price: of a nat of clean loss, in units of the whole attack margin; small prices break the
+            attack sooner, and from 10 on this is hardly more than `greedy`.
     """
     from sweep.criteria._tail import Tail, ones
 
