@@ -1,0 +1,159 @@
+"""Stores that are locked, gone, read-only or moved; runs that end as their work does."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sweep import processes
+from sweep.errors import StoreError
+from sweep.patience import Patient
+from sweep.urls import without_password
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    from sweep import tracking
+
+    folder = tmp_path_factory.mktemp("made") / "mlruns"
+    tracking.open_store(folder, "test")
+    return folder
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    """A fresh store, copied since making one takes seconds."""
+    from sweep import tracking
+
+    shutil.copytree(made, tmp_path / "mlruns")
+    return tracking.open_store(tmp_path / "mlruns", "test")
+
+
+def status(store, run_id):
+    return store.client.get_run(run_id).info.status
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [(None, "FINISHED"), (ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_run_ends_as_its_work_does(store, error, ends):
+    seen = []
+    try:
+        with store.run("job", {}) as run_id:
+            seen.append(run_id)
+            if error is not None:
+                raise error
+    except type(error or ValueError()):
+        pass
+    assert status(store, seen[0]) == ends
+    if ends == "FAILED":
+        assert b"ValueError: no" in store.read(seen[0], "traceback.txt")
+
+
+def test_runs_of_dead_processes_are_buried_and_living_ones_are_not(store):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        alive = processes.describe(other.pid)
+        with store.run("own", {}) as own:
+            runs = {}
+            for name, process in (("alive", alive), ("dead", "999999@1.00"), ("again", "")):
+                tags = {"sweep.host": processes_host(), "sweep.process": process}
+                run = store.client.create_run(store.experiment_id, tags=tags)
+                runs[name] = run.info.run_id
+            reused = {"sweep.host": processes_host(), "sweep.process": f"{other.pid}@1.00"}
+            runs["reused"] = store.client.create_run(store.experiment_id, tags=reused).info.run_id
+            away = {"sweep.host": "elsewhere", "sweep.process": "999999@1.00"}
+            runs["away"] = store.client.create_run(store.experiment_id, tags=away).info.run_id
+            assert store.bury_the_dead() == 3
+            assert status(store, own) == "RUNNING"
+        found = {name: status(store, run_id) for name, run_id in runs.items()}
+        other.send_signal(signal.SIGKILL)
+    assert found == {
+        "alive": "RUNNING",
+        "dead": "KILLED",
+        "again": "KILLED",
+        "reused": "KILLED",
+        "away": "RUNNING",
+    }
+
+
+def processes_host():
+    import platform
+
+    return platform.node()
+
+
+def test_a_moved_checkout_keeps_its_artifacts(store, tmp_path):
+    from sweep import tracking
+
+    with store.run("job", {}) as run_id:
+        (tmp_path / "some").mkdir()
+        (tmp_path / "some" / "file.txt").write_text("content")
+        store.log_files(run_id, tmp_path / "some")
+    (tmp_path / "new").mkdir()
+    shutil.move(tmp_path / "mlruns", tmp_path / "new" / "mlruns")
+    moved = tracking.open_store(tmp_path / "new" / "mlruns", "test")
+    assert moved.read(run_id, "file.txt") == b"content"
+
+
+def test_a_locked_database_is_waited_for(store, tmp_path):
+    connection = sqlite3.connect(tmp_path / "mlruns" / "mlflow.db", check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    threading.Timer(1.5, connection.rollback).start()
+    start = time.monotonic()
+    with store.run("job", {}) as run_id:
+        pass
+    assert time.monotonic() - start > 1
+    assert status(store, run_id) == "FINISHED"
+    connection.close()
+
+
+def test_a_store_that_is_no_database_is_one_sentence(tmp_path):
+    from sweep import tracking
+
+    (tmp_path / "mlflow.db").write_text("not a database at all, but long enough to look at" * 40)
+    with pytest.raises(StoreError, match=r"must be there to be written.*not a database"):
+        tracking.open_store(tmp_path, "test")
+
+
+def test_patience_ends_and_is_for_passing_errors_only():
+    calls = []
+
+    class Shaky:
+        name = "shaky"
+
+        def work(self, fails):
+            calls.append(fails)
+            if len(calls) <= fails:
+                raise OSError("away")
+            return "done"
+
+        def wrong(self):
+            raise ValueError("for ever")
+
+    patient = Patient(Shaky(), lambda error: isinstance(error, OSError), seconds=1.0)
+    assert patient.name == "shaky"
+    assert patient.work(2) == "done"
+    assert len(calls) == 3
+    with pytest.raises(OSError, match="away"):
+        patient.work(100)
+    with pytest.raises(ValueError, match="for ever"):
+        patient.wrong()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///here/mlflow.db", "sqlite:///here/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+        ("http://me:secret@host:5000/x", "http://...@host:5000/x"),
+        ("postgresql+psycopg://me:p@ss@host/db", "postgresql+psycopg://...@host/db"),
+    ],
+)
+def test_passwords_are_never_shown(url, shown):
+    assert without_password(url) == shown
