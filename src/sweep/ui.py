@@ -53,7 +53,8 @@ def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
         return address
     if identity is None:
         return address
-    return f"{address}/#/experiments/{identity}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    query = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"{address}/#/experiments/{identity}/runs?{query}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
