@@ -33,7 +33,7 @@ RIGHT, REJECTED, OTHER = "#0072B2", "#F0C05A", "#BBBBBB"
 _TOLD_APART = 12
 _MOST_BARS = 40
 _NAMED = 4
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -276,7 +276,7 @@ def label_marks(marks: Sequence[Mark]) -> list[tuple[float, str]]:
 
 def draw_curve(data: Series, title: str) -> Figure:
     """One pruning curve with every X's stop."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.4), layout="constrained")
         axes = figure.subplots()
         _draw_series(axes, data)
@@ -319,7 +319,7 @@ def _draw_series(axes: Axes, data: Series) -> None:
 
 def draw_overlay(data: Sequence[Series]) -> Figure:
     """All pruning curves: clean accuracy on the left, attack success rate on the right."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 4.2 + 0.12 * min(len(data), _TOLD_APART)), layout="constrained")
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         told, others = _tell_apart([line.name for line in data])
@@ -342,7 +342,7 @@ def draw_overlay(data: Sequence[Series]) -> Figure:
 
 def draw_tradeoffs(data: Sequence[Tradeoff]) -> Figure:
     """Accuracy against ASR of G on the test sets, X along each line."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.6 + 0.12 * min(len(data), _TOLD_APART)), layout="constrained")
         axes = figure.subplots()
         told, others = _tell_apart([way.name for way in data])
@@ -417,7 +417,7 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
     if len(data) > _MOST_BARS:
         best = sorted(data, key=lambda o: o.poisoned[0] - o.clean[0])[:_MOST_BARS]
         shown = [outcome for outcome in data if outcome in best]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         longest = max(len(outcome.name) for outcome in shown)
         size = (7.4 + 0.075 * longest, 1.6 + 0.3 * len(shown))
         figure = Figure(figsize=size, layout="constrained")
@@ -516,7 +516,7 @@ def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -
         suffixes: formats.
     """
     dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every format
         for suffix in suffixes:

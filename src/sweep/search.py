@@ -9,21 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import session, study
-from sweep.config import Objective
-from sweep.errors import ConfigError, SweepError
-from sweep.objectives import OBJECTIVES
+from sweep import findings, objectives, session, study
+from sweep.errors import ConfigError
 from sweep.results import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import optuna
     from hydra.core.utils import JobReturn
 
     from sweep.config import Config
+    from sweep.objectives import Objective
     from sweep.study import Space
-    from sweep.tracking import Store
 
     Compose = Callable[[Sequence[str]], Config]
     Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
@@ -41,15 +39,17 @@ class Settings:
         n_trials: how many trials the study is to have finished, over all invocations.
         n_jobs: how many go to the launcher together.
         sampler: an Optuna sampler, or None.
-        pruner: an Optuna pruner, or None.
+        maximise: `accuracy`, `resistance` or both, the default.
+        constraints: figures that must be at least so high, by name.
     """
 
     study_name: str
     storage: str
     n_trials: int
     n_jobs: int
-    sampler: Any
-    pruner: Any
+    sampler: Any = None
+    maximise: Sequence[str] | None = None
+    constraints: Mapping[str, float] | None = None
 
 
 def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> None:
@@ -63,7 +63,7 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
             argument is the number of the first.
 
     Raises:
-        SystemExit: with 1 where no trial succeeds, 130 or 143 after an interruption.
+        SystemExit: with 1 where the trials did not all succeed, 130 or 143 after an interruption.
         SweepError: nothing was started.
     """
     from sweep import tracking
@@ -74,65 +74,92 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
             f"Received: n_trials={settings.n_trials}, n_jobs={settings.n_jobs}."
         )
     first = _probe(space, compose)
-    objective = OBJECTIVES[first.objective.name]
-    kept = study.open_study(
-        settings.study_name,
-        settings.storage,
-        objective,
-        space,
-        settings.sampler,
-        settings.pruner,
-    )
+    goal = objectives.find(first.objective.name, settings.maximise, settings.constraints)
+    kept = study.open_study(settings.study_name, settings.storage, goal, space, settings.sampler)
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
     identity = f"study/{settings.study_name}"
-    details = {"study": settings.study_name, "trials": settings.n_trials}
-    with session.joined_run(store, identity, details | {"objective": objective.name}) as run_id:
-        worker = _Worker(kept, settings, space, store, identity, launch)
+    details = {"study": settings.study_name, "trials": settings.n_trials, "goal": goal.signature()}
+    with session.joined_run(store, identity, details) as run_id:
+        worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
         session.show_failures(errors)
-        report(kept, store, run_id, settings.n_trials)
+        done = len(findings.complete(kept))
+        if done and not ended:
+            tests = _Tests(space, compose, launch, identity, settings.n_trials)
+            findings.report(kept, goal, store, run_id, tests if done >= settings.n_trials else None)
         if ended:
-            print("interrupted: the same command goes on", file=sys.stderr)
+            print(
+                f"interrupted: {done} of {settings.n_trials} trials are done; "
+                "the same command goes on",
+                file=sys.stderr,
+            )
             raise SystemExit(ended)
-        if errors and len(_complete(kept)) < settings.n_trials:
+        if done < settings.n_trials:
             raise SystemExit(1)
 
 
 def _probe(space: Space, compose: Compose) -> Config:
     """Compose every choice of the space once, so that mistakes show before the first job."""
     first = compose(space.fixed)
-    if first.objective is Objective.none:
-        raise ConfigError(
-            "objective must say what a search maximises: clean_only or oracle. "
-            "Received: objective=none."
-        )
     for name, known in space.free.items():
-        ends = known.values if isinstance(known, study.Choice) else (known.low, known.high)
-        for value in ends:
+        for value in _ends(known):
             inner = {
-                key: inside.values[0] if isinstance(inside, study.Choice) else inside.low
+                key: _ends(inside)[0]
                 for key, inside in space.when.get((name, str(value)), {}).items()
             }
-            chosen = {name: value} | inner
-            compose([*space.fixed, *(f"{key}={given}" for key, given in chosen.items())])
+            compose([*space.fixed, *study.written({name: value} | inner)])
     return first
 
 
-def _complete(kept: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    from optuna.trial import TrialState
+def _ends(known: study.Choice | study.Number) -> tuple[str | float, ...]:
+    return known.values if isinstance(known, study.Choice) else (known.low, known.high)
 
-    return kept.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+@dataclass(frozen=True)
+class _Tests:
+    """Runs the chosen trial's job with the test sets, once, next to the baseline's."""
+
+    space: Space
+    compose: Compose
+    launch: Launch
+    identity: str
+    number: int
+
+    def __call__(self, trial: optuna.trial.FrozenTrial) -> tuple[Row, Row] | None:
+        """The rows of the chosen job and of the baseline at the same drop, if both succeed."""
+        from optuna.trial import FixedTrial
+
+        chosen = study.suggest(FixedTrial(trial.params), self.space)
+        drop = self.compose(chosen).drop
+        kept = [line for line in self.space.fixed if not line.lstrip("+").startswith(_VARIED)]
+        baseline = [*kept, "criterion=mean_activation", "ordering=increasing", f"drop={drop!r}"]
+        marks = ["objective=none", f"tracking.sweep={self.identity}"]
+        jobs = [[*chosen, *marks], [*baseline, *marks]]
+        _, returns = session.interruptible(partial(self.launch, jobs, self.number))
+        rows = [session.value_of(back) for back in returns]
+        session.show_failures(
+            [
+                (session.command_of(job), row)
+                for job, row in zip(jobs, rows, strict=False)
+                if not isinstance(row, Row)
+            ]
+        )
+        done = [row for row in rows if isinstance(row, Row)]
+        return (done[0], done[1]) if len(done) == len(jobs) else None
+
+
+_VARIED = ("criterion", "ordering=", "drop=", "objective=")
 
 
 @dataclass
-class _Worker:
+class Worker:
     """What this invocation does for a study."""
 
     study: optuna.Study
     settings: Settings
     space: Space
-    store: Store
+    goal: Objective
     identity: str
     launch: Launch
 
@@ -140,8 +167,9 @@ class _Worker:
         """Run trials until the total is there; an exit code if interrupted, and the errors."""
         errors: list[tuple[str, Exception]] = []
         total, most = self.settings.n_trials, self.settings.n_jobs
-        while len(_complete(self.study)) < total:
-            self._adopt_orphans()
+        while len(findings.complete(self.study)) < total:
+            for lost in study.orphans(self.study):
+                study.give_back(self.study, lost.number, lost.params, study.job_of(lost))
             # A trial whose job fails is not counted, so failures must end a search of their own.
             if len(errors) >= max(3, total // 10):
                 break
@@ -150,15 +178,15 @@ class _Worker:
                 time.sleep(_WAIT_SECONDS)
                 continue
             jobs = [
-                [*study.suggest(trial, self.space), *self._marks(trial.number)] for trial in trials
+                [*study.suggest(trial, self.space), *self._marks(study.job_of(trial))]
+                for trial in trials
             ]
             with study.heartbeat(trials):
                 ended, returns = session.interruptible(partial(self.launch, jobs, trials[0].number))
                 errors += self._tell(trials, jobs, returns)
             if ended:
                 return ended, errors
-            done = len(_complete(self.study))
-            print(f"{done} of {total} trials", file=sys.stderr)
+            print(f"{len(findings.complete(self.study))} of {total} trials", file=sys.stderr)
         return 0, errors
 
     def _marks(self, number: int) -> list[str]:
@@ -171,49 +199,23 @@ class _Worker:
         jobs: Sequence[Sequence[str]],
         returns: Sequence[JobReturn],
     ) -> list[tuple[str, Exception]]:
-        from optuna.trial import TrialState
-
         errors = []
         for trial, job, back in zip(trials, jobs, returns, strict=False):
             value = session.value_of(back)
             if isinstance(value, Row):
-                self._finish(trial.number, value)
+                self._finish(trial, value)
             else:
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                study.give_back(self.study, trial.number, trial.params, None)
                 errors.append((session.command_of(job), value))
         for trial in trials[len(returns) :]:  # interrupted: tried again by whoever goes on
-            self.study.tell(trial.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(trial.params)
+            study.give_back(self.study, trial.number, trial.params, study.job_of(trial))
         return errors
 
-    def _finish(self, number: int, row: Row) -> None:
-        objective = OBJECTIVES[str(self.study.user_attrs["objective"])]
-        self.study.tell(number, list(objective.values(row)), skip_if_finished=True)
-
-    def _adopt_orphans(self) -> None:
-        """Finish trials of lost workers from their runs, or have them tried again."""
-        from optuna.trial import TrialState
-
-        lost = study.orphans(self.study)
-        if not lost:
-            return
-        rows = {
-            str(past.row.settings.get("trial")): past.row
-            for past in self.store.past_jobs()
-            if past.row is not None and past.status == "FINISHED"
-        }
-        for trial in lost:
-            row = rows.get(f"{self.settings.study_name}/{trial.number}")
-            if row is not None:
-                self._finish(trial.number, row)
-            else:
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                self.study.enqueue_trial(trial.params)
+    def _finish(self, trial: optuna.Trial, row: Row) -> None:
+        findings.note(trial, row, self.goal)
+        for name, missing in self.goal.missing(row).items():
+            trial.set_constraint(name, missing)
+        self.study.tell(trial, self.goal.values(row), skip_if_finished=True)
 
 
-def report(kept: optuna.Study, store: Store, run_id: str, total: int) -> None:
-    """Log and print what the study found."""
-    raise NotImplementedError
-
-
-__all__ = ["Settings", "SweepError", "run"]
+__all__ = ["Settings", "Worker", "run"]

@@ -1,9 +1,9 @@
 """A search by Optuna: one trial is one Hydra job is one nested MLflow run.
 
 The study lives in an Optuna storage, so a search is resumed, and shared by several invocations,
-up to a total number of trials. Trials of a process that is gone are finished from their run if it
-had got that far, and else tried again. What a trial is told comes from validation figures alone:
-the jobs of a search never open a test set.
+up to a total number of trials. The trial of a process that is gone is tried again under the name
+of its job: if that had finished, the store has its result, and nothing runs twice. What a trial is
+told comes from validation figures alone: the jobs of a search never open a test set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import platform
 import threading
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,20 @@ from hydra.errors import HydraException
 
 from sweep.errors import ConfigError, StoreError
 from sweep.processes import is_alive, own_process
+from sweep.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import optuna
 
+    from sweep.objectives import Objective
+
 # A living worker says so this often; one that was silent for the longer time is gone.
 _BEAT_SECONDS = 10.0
 _GONE_SECONDS = 60.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
+_PATIENCE = 50
 
 
 @dataclass(frozen=True)
@@ -154,16 +159,21 @@ def _distribution(override: Override) -> Choice | Number:
     )
 
 
-def suggest(trial: optuna.Trial, space: Space) -> list[str]:
+def suggest(trial: optuna.trial.BaseTrial, space: Space) -> list[str]:
     """Let a trial choose a point of the space; the overrides that make its job."""
     chosen = {name: _suggest(trial, name, known) for name, known in space.free.items()}
     for (name, value), inner in space.when.items():
         if chosen[name] == value:
             chosen |= {key: _suggest(trial, key, known) for key, known in inner.items()}
-    return [*space.fixed, *(f"{name}={value}" for name, value in chosen.items())]
+    return [*space.fixed, *written(chosen)]
 
 
-def _suggest(trial: optuna.Trial, name: str, known: Choice | Number) -> str:
+def written(chosen: Mapping[str, object]) -> list[str]:
+    """Overrides that set names to values."""
+    return [f"{name}={value}" for name, value in chosen.items()]
+
+
+def _suggest(trial: optuna.trial.BaseTrial, name: str, known: Choice | Number) -> str:
     if isinstance(known, Choice):
         return str(trial.suggest_categorical(name, known.values))
     if known.whole:
@@ -177,75 +187,83 @@ def _suggest(trial: optuna.Trial, name: str, known: Choice | Number) -> str:
 
 
 def open_study(
-    name: str, storage: str, objective: Any, space: Space, sampler: Any, pruner: Any
+    name: str, storage: str, goal: Objective, space: Space, sampler: Any
 ) -> optuna.Study:
     """The study of that name, begun or gone on with.
 
     Args:
         name: the study's.
-        storage: an Optuna storage URL.
-        objective: what it is told (`objectives.Objective`).
+        storage: an Optuna storage URL, or `journal:///FILE` for Optuna's append-only log.
+        goal: what it is told.
         space: what is searched.
         sampler: an Optuna sampler, or None for Optuna's own choice.
-        pruner: an Optuna pruner, or None.
 
     Raises:
         StoreError: the storage cannot be opened.
-        ConfigError: the study that is there searches another space or in another direction.
+        ConfigError: the study that is there searches another space or for something else.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if storage.startswith("sqlite:///"):
-        Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    wanted = {"goal": goal.signature(), "space": space.signature()}
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=list(objective.directions),
-            sampler=sampler,
-            pruner=pruner,
-            load_if_exists=True,
-        )
-        signature = study.user_attrs.get("space")
-        if signature is not None and sampler is not None:
-            sampler.reseed_rng()  # the same seed would draw the points again that are there
-        if signature is None:
-            study.set_user_attr("space", space.signature())
-            study.set_user_attr("objective", objective.name)
-            study.set_metric_names(list(objective.names))
+        opened = _storage(storage)
+        try:
+            study = optuna.create_study(
+                storage=opened,
+                study_name=name,
+                directions=["maximize"] * len(goal.names),
+                sampler=sampler,
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(goal.names))
+            study.set_user_attr("asked", wanted)
+        except optuna.exceptions.DuplicatedStudyError:
+            study = optuna.load_study(storage=opened, study_name=name, sampler=sampler)
+            if sampler is not None:
+                sampler.reseed_rng()  # the same seed would draw the points again that are there
+        given = _asked(study)
     except Exception as error:
         raise StoreError(
             "hydra.sweeper.storage must be a storage that Optuna can open. "
-            f"Received: {_without_password(storage)}, which says: "
-            f"{str(error).splitlines()[0][:200]}."
+            f"Received: {without_password(storage)}, which says: "
+            f"{without_password(str(error).splitlines()[0][:200])}."
         ) from error
-    directions = tuple(direction.name.lower() for direction in study.directions)
-    same = study.user_attrs.get("objective") == objective.name
-    if directions != objective.directions or not same:
-        raise ConfigError(
-            "a study that goes on must keep its objective. "
-            f"Received: objective={objective.name}; study {name} has "
-            f"{study.user_attrs.get('objective')} ({', '.join(directions)}). "
-            "Give hydra.sweeper.study_name another name."
-        )
-    if signature is not None and signature != space.signature():
-        raise ConfigError(
-            f"a study that goes on must keep its search space. Received: {space.signature()}; "
-            f"study {name} has {signature}. Give hydra.sweeper.study_name another name."
-        )
+    for part, rule in (("goal", "what it maximises"), ("space", "its search space")):
+        if given.get(part) != wanted[part]:
+            raise ConfigError(
+                f"a study that goes on must keep {rule}. Received: {wanted[part]}; study {name} "
+                f"has {given.get(part)}. Give hydra.sweeper.study_name another name."
+            )
     return study
 
 
-def _without_password(url: str) -> str:
-    before, at, after = url.rpartition("@")
-    return f"{before.partition('://')[0]}://...@{after}" if at else url
+def _storage(url: str) -> Any:
+    """What Optuna opens a storage by; folders are made where it would not."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    kind, _, path = url.partition(":///")
+    if kind in ("sqlite", "journal"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(path)) if kind == "journal" else url
+
+
+def _asked(study: optuna.Study) -> Mapping[str, str]:
+    """What the study was begun for; who begins it at this moment has still to write it down."""
+    for _ in range(_PATIENCE):
+        if "asked" in study.user_attrs:
+            break
+        time.sleep(_POLL_SECONDS)
+    return dict(study.user_attrs.get("asked", {}))
 
 
 def take(study: optuna.Study, total: int, most: int) -> list[optuna.Trial]:
     """Ask for trials that are still needed.
 
-    Several workers may ask at once: whoever draws a number beyond the total gives it back.
+    Several workers may ask at once, so each counts again once its trial is running, and gives it
+    back if they are too many: whoever came last has seen all others.
 
     Args:
         study: the study.
@@ -255,27 +273,42 @@ def take(study: optuna.Study, total: int, most: int) -> list[optuna.Trial]:
     Returns:
         Trials to run, at most `most`; none where living workers are at the rest.
     """
-    from optuna.trial import TrialState
-
-    counted = (TrialState.COMPLETE, TrialState.RUNNING)
-    busy = len(study.get_trials(deepcopy=False, states=counted))
-    taken = []
-    for _ in range(min(most, total - busy)):
+    taken: list[optuna.Trial] = []
+    while len(taken) < most and _counted(study) < total:
         trial = study.ask()
         trial.set_user_attr("worker", f"{platform.node()} {own_process()}")
         trial.set_user_attr("beat", time.time())
-        before = [
-            other
-            for other in study.get_trials(deepcopy=False, states=counted)
-            if other.number < trial.number
-        ]
-        if len(before) >= total:
-            from optuna.trial import TrialState
-
-            study.tell(trial, state=TrialState.FAIL)
+        if _counted(study) > total:
+            asked = study.get_trials(deepcopy=False)[trial.number]
+            fixed = asked.system_attrs.get("fixed_params", {})
+            give_back(study, trial.number, fixed, job_of(trial) if fixed else None)
             break
         taken.append(trial)
     return taken
+
+
+def _counted(study: optuna.Study) -> int:
+    from optuna.trial import TrialState
+
+    states = (TrialState.COMPLETE, TrialState.RUNNING)
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def job_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> int:
+    """The number of a trial's job: its own, or that of the lost trial which it stands for."""
+    return int(trial.user_attrs.get("job", trial.number))
+
+
+def give_back(study: optuna.Study, number: int, params: Mapping[str, Any], job: int | None) -> None:
+    """End a trial that nobody works at; with a job's number it is tried again."""
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    # Only whoever ends the trial may ask for another; the second to try is told that it has ended.
+    with suppress(ValueError, UpdateFinishedTrialError):
+        study.tell(number, state=TrialState.FAIL)
+        if job is not None:
+            study.enqueue_trial(dict(params), user_attrs={"job": job})
 
 
 def orphans(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -289,7 +322,7 @@ def orphans(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
             trial.datetime_start.timestamp() if trial.datetime_start else 0
         )
         here = host == platform.node()
-        if (here and not is_alive(process)) or time.time() - beat > _GONE_SECONDS:
+        if not is_alive(process) if here else time.time() - beat > _GONE_SECONDS:
             found.append(trial)
     return found
 
@@ -297,12 +330,15 @@ def orphans(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 @contextmanager
 def heartbeat(trials: Sequence[optuna.Trial]) -> Iterator[None]:
     """Say for as long as the block runs that these trials are being worked at."""
+    from optuna.exceptions import OptunaError
+
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(_BEAT_SECONDS):
             for trial in trials:
-                trial.set_user_attr("beat", time.time())
+                with suppress(OptunaError):  # a busy storage; the next beat will do
+                    trial.set_user_attr("beat", time.time())
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -263,6 +263,29 @@ class Store:
         except (OSError, MlflowException):
             return None
 
+    def find_run(self, beginning: str) -> tuple[str, str]:
+        """The id and name of the one run whose id begins so.
+
+        Raises:
+            StoreError: there is none, or more than one.
+        """
+        found = [
+            (str(run.info.run_id), str(run.info.run_name))
+            for run in self._search("")
+            if beginning and run.info.run_id.startswith(beginning)
+        ]
+        if len(found) != 1:
+            raise StoreError(
+                "A run is named by its id, or as much of its beginning as no other shares. "
+                f"Received: {beginning}, which {len(found) or 'no'} runs in {self.uri} begin with. "
+                "Take one from the end of a sweep's output or from `python -m sweep.ui`."
+            )
+        return found[0]
+
+    def save_files(self, run_id: str, folder: Path) -> None:
+        """Copy every artifact of a run into a folder."""
+        self.client.download_artifacts(run_id, "", str(folder))
+
     def log_inputs(self, run_id: str, facts: Mapping[str, Any]) -> None:
         """Log the image sets that a job read; `facts` as in `JobResult`."""
         inputs = []

@@ -16,7 +16,8 @@ class OptunaSweeper(BasicSweeper):
         n_trials: int,
         n_jobs: int = 1,
         sampler: Any = None,
-        pruner: Any = None,
+        maximise: list[str] | None = None,
+        constraints: dict[str, float] | None = None,
         params: dict[str, Any] | None = None,
         when: dict[str, dict[str, Any]] | None = None,
     ) -> None:
@@ -27,7 +28,8 @@ class OptunaSweeper(BasicSweeper):
         self.n_trials = n_trials
         self.n_jobs = n_jobs
         self.sampler = sampler
-        self.pruner = pruner
+        self.maximise = maximise
+        self.constraints = constraints
         self.space = params
         self.when = when
 
@@ -47,7 +49,8 @@ class OptunaSweeper(BasicSweeper):
                 self.n_trials,
                 self.n_jobs,
                 self.sampler,
-                self.pruner,
+                self.maximise,
+                self.constraints,
             ),
             study.parse_space(arguments, self.space, self.when),
             compose=lambda overrides: config.typed(
