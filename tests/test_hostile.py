@@ -413,7 +413,7 @@ def test_a_real_lambda_in_a_real_legacy_file(tmp_path: Path, canary: Canary) -> 
     """CVE-2025-9905: safe mode does not reach the legacy format."""
     touched = str(canary.touched)
     image = keras.Input(SHAPE)
-    x = keras.layers.Lambda(lambda x: (open(touched, "w").close(), x)[1], output_shape=SHAPE)(image)  # noqa: PTH123
+    x = keras.layers.Lambda(lambda x: (open(touched, "w").close(), x)[1], output_shape=SHAPE)(image)
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
     canary.touched.unlink(missing_ok=True)
     for name in ("model.h5", "model.keras"):
