@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
             "mlflow.db. Run a sweep first: python -m sweep"
         )
+    from sweep.tracking import follow_move
+
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        follow_move(options.mlruns)
     address = page(options.mlruns, options.host, options.port, options.experiment)
     print(f"MLflow on {address} (Ctrl-C ends it)", flush=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

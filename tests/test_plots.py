@@ -1,0 +1,95 @@
+import doctest
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from records import CHANNELS, record, six
+from sweep import plots
+from sweep.results import Curve
+
+
+def test_docstrings():
+    assert doctest.testmod(plots).failed == 0
+
+
+def test_a_series_holds_one_curve_and_every_stop():
+    first, second = plots.series(six())
+    assert (first.name, second.name) == ("increasing order", "decreasing order")
+    assert len(first.accuracy.mean) == CHANNELS + 1
+    assert first.accuracy.mean[0] == 99
+    assert [mark.drop for mark in first.marks] == [0.02, 0.04, 0.1]
+    assert first.accuracy.low == first.accuracy.mean == first.accuracy.high
+
+
+def test_dead_is_what_sleeps_not_what_scores_nothing():
+    job = record()
+    awake = replace(job, result=replace(job.result, dead=()))
+    assert plots.series([awake])[0].dead == ()
+    first, second = plots.series(six())
+    assert first.dead == ((0, CHANNELS // 2),)
+    assert second.dead == ((CHANNELS // 2, CHANNELS),)
+
+
+def test_the_band_is_students_interval():
+    records = [record(seed=seed) for seed in range(4)]
+    (line,) = plots.series(records)
+    step = 15
+    values = [100 * r.result.curve.clean_correct[step] / 1000 for r in records]
+    half = 3.1824463 * np.std(values, ddof=1) / 2
+    assert line.seeds == 4
+    assert line.accuracy.mean[step] == pytest.approx(np.mean(values))
+    assert line.accuracy.high[step] == pytest.approx(min(100, np.mean(values) + half))
+
+
+def test_jobs_that_stopped_early_lend_from_the_longest_curve():
+    long, short = record(drop=0.1), record(drop=0.02)
+    curve = short.result.curve
+    part = Curve(curve.channels[:3], curve.clean_correct[:4], 1000, curve.attack_hits[:4], 1000)
+    short = replace(short, result=replace(short.result, curve=part))
+    assert len(plots.series([short, long])[0].accuracy.mean) == CHANNELS + 1
+
+
+def test_a_way_starts_at_b():
+    way = plots.tradeoffs(six())[0]
+    assert way.points[0] == pytest.approx((0, 100, 99))
+    assert [drop for drop, _, _ in way.points] == [0, 0.02, 0.04, 0.1]
+
+
+def test_outcomes_are_all_images():
+    for outcome in plots.outcomes(six()):
+        assert sum(outcome.clean) == pytest.approx(100)
+        assert sum(outcome.poisoned) == pytest.approx(100)
+
+
+def test_stops_at_one_step_share_a_label():
+    marks = [plots.Mark(drop, 1, drop < 0.1, 90, 100) for drop in (0.02, 0.04, 0.1)]
+    assert plots.label_marks(marks) == [(1, "X 2%, 4%, 10% not reached")]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 60), max_size=12), st.floats(0.1, 20))
+def test_labels_stand_apart_in_their_order_and_room(wanted, gap):
+    places = plots.spread_out(sorted(wanted), gap, 0, 60)
+    assert len(places) == len(wanted)
+    fits = min(gap, 60 / max(1, len(wanted) - 1))
+    assert all(b - a >= fits - 0.11 for a, b in pairwise(places))
+    assert all(-0.1 <= place <= 60.1 for place in places)
+
+
+def test_the_same_plot_is_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        figure = plots.draw_curve(plots.series(six())[0], "title <&>")
+        plots.save(figure, tmp_path / name, ("png", "svg", "pdf"))
+    for suffix in ("png", "svg", "pdf"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_the_overview_has_a_plot_for_each_question():
+    records = six() + [record(criterion=f"criterion_{n}") for n in range(15)]
+    names = list(plots.overview(records))
+    assert names[:3] == ["overlay", "accuracy_against_asr", "outcomes"]
+    assert len([name for name in names if name.startswith("curve_")]) == 12
