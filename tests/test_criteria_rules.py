@@ -28,6 +28,7 @@ WEIGHTS = "criterion.params.weights"
         ("anp", {"epsilon": float("inf")}, "Received: criterion.params.epsilon=inf."),
         ("anp", {"alpha": 1.1}, "alpha must be a number of at least 0 and at most 1."),
         ("blend", {}, "criterion blend must have a weight other than 0. Received: .*={}."),
+        ("blend", {"weights": None}, "must have a weight other than 0. Received: .*={}."),
         ("blend", {"weights": {}}, "criterion blend must have a weight other than 0."),
         ("blend", {"weights": {"l1": 0, "l2": 0.0}}, "must have a weight other than 0."),
         ("blend", {"weights": {"l1": "much"}}, f"{WEIGHTS} must map criteria to finite numbers"),

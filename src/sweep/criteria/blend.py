@@ -24,6 +24,8 @@ class _Shares:
     text: str = "map criteria to finite numbers, as {mean_activation: 1.0, l1: 0.5}"
 
     def holds(self, value: object) -> bool:
+        if value is None:  # nothing given, which `_members` refuses
+            return True
         return isinstance(value, Mapping) and all(
             isinstance(name, str)
             and isinstance(share, int | float)
