@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep import criteria, datasets, files
 from sweep.config import describe
@@ -100,10 +100,14 @@ def identify(config: Config, memory: Path) -> Identity:
     if all(path.is_file() for path in paths):
         data = files.key([files.digest(path, memory) for path in paths])
     settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
-    # A blend names its members in its weights.
-    members = [config.criterion.name, *config.criterion.params.get("weights", ())]
-    used = frozenset(criteria.find(name).function.__module__ for name in members)
+    used = modules(config.criterion.name, config.criterion.params)
     return Identity(files.key(settings), data, code_key(used))
+
+
+def modules(criterion: str, params: Mapping[str, Any]) -> frozenset[str]:
+    """The modules of a criterion, and of the members that a blend names in its weights."""
+    names = [criterion, *params.get("weights", ())]
+    return frozenset(criteria.find(name).function.__module__ for name in names)
 
 
 @cache

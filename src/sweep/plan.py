@@ -107,7 +107,7 @@ def _is_cached(config: Config, identity: ledger.Identity) -> bool:
 
 
 def _mark(config: Config, data: str) -> Path:
-    key = files.key(data, config.layers, config.dataset.scale)
+    key = files.key(data, config.layers, config.dataset.scale, ledger.code_key(frozenset()))
     return cache_of(config) / "marks" / f"{key}.json"
 
 
