@@ -29,6 +29,12 @@ lint: install ## format, style and types
 ui: install ## the MLflow UI on this project's store
 	$(BIN)/python -m sweep.ui
 
+bench: install ## time the sweep at the lab's size; options in BENCH, see benchmarks/README.md
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+bench-quick: install ## the same on 1,000 images a set
+	$(BIN)/python benchmarks/bench.py --quick $(BENCH)
+
 lock: ## bring the lock file up to date (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
