@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test lint ui bench bench-quick fuzz lock
+.PHONY: help install sweep test test-ui lint ui bench bench-quick fuzz soak lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,11 @@ sweep: install ## the six-job sweep on the stand-in
 test: install ## the fast tests
 	$(BIN)/python -m pytest
 
+test-ui: install ## the browser tests, on Debian's chromium
+	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest -m ui tests/test_ui_browser.py
+
 lint: install ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -28,6 +33,13 @@ lint: install ## format, style and types
 
 ui: install ## the MLflow UI on this project's store
 	$(BIN)/python -m sweep.ui
+
+fuzz: install ## at least 2,400 damaged files and 300 random networks
+	FUZZ_CASES=2400 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+	FUZZ_CASES=300 $(BIN)/python -m pytest -q --timeout=3600 tests/test_engine.py
+
+soak: install ## 50 kills, crowds and disks in trouble
+	SOAK_KILLS=50 $(BIN)/python -m pytest -q -s --timeout=5400 tests/test_kills.py tests/test_trouble.py
 
 bench: install ## time the sweep at the lab's size; options in BENCH, see benchmarks/README.md
 	$(BIN)/python benchmarks/bench.py $(BENCH)
