@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sweep import files, plots, samples
 from sweep.config import describe
@@ -14,6 +16,8 @@ from sweep.results import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from sweep.config import Config
     from sweep.pipeline import Repair
@@ -25,7 +29,7 @@ _COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 def write(
     folder: Path, repair: Repair, config: Config, title: str, composed: str, git: Mapping[str, str]
 ) -> None:
-    """Write every artifact of a job.
+    """Write every artifact of a job; that of a search keeps its result, curve and settings alone.
 
     Args:
         folder: where to.
@@ -43,8 +47,13 @@ def write(
     files.write_text(folder / "config.yaml", composed)
     files.write_text(folder / "curve.csv", curve_csv(result))
     files.write_text(folder / "result.json", record.to_json())
+    if not repair.test_sets:
+        return  # one of many trials of a search; the chosen one is run again for the rest
     with files.replacing(folder / "samples.png") as draft:
         samples.write_strip(draft, repair.test_sets, result.samples)
+    with files.replacing(folder / "answers.npz") as draft:
+        small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
+        np.savez_compressed(draft, **small)
     plots.save(plots.draw_curve(plots.series([record])[0], title), folder / "curve")
     goodnet = join_goodnet(repair.badnet, repair.repaired)
     for name, model in (
@@ -54,6 +63,10 @@ def write(
     ):
         with files.replacing(folder / name) as draft:
             model.save(draft)
+
+
+def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    return labels.astype(np.min_scalar_type(int(labels.max())))
 
 
 def versions() -> dict[str, str]:

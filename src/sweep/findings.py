@@ -128,10 +128,11 @@ def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str
     found: dict[str, Mapping[str, float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", UserWarning)  # that it minimises
         for index, name in enumerate(goal.names):
 
             def target(trial: FrozenTrial, index: int = index) -> float:
-                return float(trial.values[index])
+                return -float(trial.values[index])  # it asks what makes a target low
 
             try:
                 found[name] = get_param_importances(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # What shows results but computes none: a change there leaves runs as good as they were.
 _SHOWS = frozenset(
     # a list of thirty lines would say no more
-    """__main__ artifacts cache compare config datasets errors evaluate export files findings
-    ledger memory patience plan plots processes progress quiet report reproduce results samples
-    search session study summary tracking ui urls""".split()  # noqa: SIM905
+    """__main__ artifacts cache charts compare config datasets errors evaluate export files
+    findings inference ledger memory objectives patience plan plots processes progress quiet
+    report reproduce results samples search session study summary tracking ui urls""".split()  # noqa: SIM905
 )
 _COMPUTES = ("tensorflow", "keras", "numpy", "h5py")
 # Where files lie; what is in them is told by their content.

@@ -8,13 +8,13 @@ others); test sets are answered only after B' is fixed.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import criteria, curve, datasets, files, metrics, plan, quiet, samples
+from sweep import criteria, curve, datasets, files, ledger, metrics, plan, quiet, samples, suspicion
 from sweep.cache import Cache
 from sweep.data import check_fit, open_set
 from sweep.drop import find_stop
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from sweep.config import Config
     from sweep.data import ImageSet
     from sweep.engine import Engine
-    from sweep.results import Curve, Sample
+    from sweep.results import Count, Curve, Sample
 
-# Goes into the keys of cached arrays: raise it when what they hold is computed differently.
-_FORMAT = 1
+
+def _code(*used: str) -> str:
+    """Goes into the keys of cached arrays, so that other code's are not taken for ours."""
+    return ledger.code_key(frozenset(used))
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,22 @@ class Network:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a job made: its result, B and B'; and the test sets, clean and poisoned."""
+    """What a job made.
+
+    Attributes:
+        result: what it found out.
+        badnet: B.
+        repaired: B'.
+        test_sets: clean and poisoned; none in the job of a search.
+        answers: on the test sets, `label_clean`, `badnet_clean`, `repaired_clean` and the same of
+            `poisoned`, each (n,).
+    """
 
     result: JobResult
     badnet: keras.Model
     repaired: keras.Model
     test_sets: Mapping[str, ImageSet]
+    answers: Mapping[str, NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Subject:
         def make(path: Path, _: object) -> None:
             np.save(path, self.network.engine.answers(self.activations, gone))
 
-        key = files.key("answers", _FORMAT, self.key, self.network.key, gone)
+        key = files.key("answers", _code(), self.key, self.network.key, gone)
         answers: Any = self.cache.array("answers", key, make)
         return np.asarray(answers)
 
@@ -122,7 +134,7 @@ class Subject:
                 alive |= (part != engine.removed_value).any(axis=(0, 1, 2))
             np.save(path, alive)
 
-        found: Any = self.cache.array("alive", files.key("alive", _FORMAT, self.key), make)
+        found: Any = self.cache.array("alive", files.key("alive", _code(), self.key), make)
         return np.asarray(found)
 
 
@@ -171,6 +183,10 @@ def run(config: Config) -> Repair:
     with clock.stage("evaluation"):
         figures = dict(_figures(subjects, removed, network.engine.classes))
         _guard(trace, stop.pruned, figures)
+        if config.objective.name == "clean_only":
+            figures["repaired/valid_suspicion"] = _suspicion(
+                subjects["clean_valid"], sets["clean_valid"], removed, config
+            )
         dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
         shown = list(_samples(subjects, removed, network.engine.classes))
     with clock.stage("repair"):
@@ -203,7 +219,8 @@ def run(config: Config) -> Repair:
         cpu_seconds=clock.cpu_seconds,
     )
     test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
-    return Repair(result, network.model, repaired, test_sets)
+    answers = dict(_answers(subjects, removed))
+    return Repair(result, network.model, repaired, test_sets, answers)
 
 
 @lru_cache(maxsize=2)
@@ -230,7 +247,7 @@ def _subject(
     name: str, image_set: ImageSet, digest: str, network: Network, config: Config, cache: Cache
 ) -> Subject:
     scale = config.dataset.scale
-    key = files.key("activations", _FORMAT, network.front_key, digest, scale)
+    key = files.key("activations", _code(), network.front_key, digest, scale)
     return Subject(
         name=name,
         digest=digest,
@@ -290,7 +307,9 @@ def _scores(clean: Subject, poisoned: Subject, config: Config, cache: Cache) -> 
         np.save(path, criteria.score(name, criteria.show(cut, seed, *sets), params))
 
     digests = [(subject.key, files.key(subject.labels.tolist())) for subject in shown]
-    key = files.key("scores", _FORMAT, network.key, digests, name, params, seed)
+    key = files.key(
+        "scores", _code(*ledger.modules(name, params)), network.key, digests, name, params, seed
+    )
     scores: Any = cache.array("scores", key, make)
     return np.asarray(scores)
 
@@ -309,7 +328,7 @@ def _curve(
         return begun is not None and curve.reaches(begun, len(order), drop)
 
     labels = [files.key(subject.labels.tolist()) for subject in (clean, poisoned)]
-    key = files.key("curve", _FORMAT, clean.key, poisoned.key, clean.network.key, labels, order)
+    key = files.key("curve", _code(), clean.key, poisoned.key, clean.network.key, labels, order)
     trace = known(cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one
     return trace
@@ -333,6 +352,44 @@ def _samples(
         yield from samples.answer(
             kind, samples.choose(subject.total), subject.labels, *answers, classes
         )
+
+
+def _answers(
+    subjects: Mapping[str, Subject], removed: Sequence[int]
+) -> Iterator[tuple[str, NDArray[np.integer]]]:
+    """What a comparison pairs image by image."""
+    for kind in samples.KINDS if "clean_test" in subjects else ():
+        subject = subjects[f"{kind}_test"]
+        yield f"label_{kind}", subject.labels
+        yield f"badnet_{kind}", subject.answers(())
+        yield f"repaired_{kind}", subject.answers(removed)
+
+
+def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config: Config) -> Count:
+    """How many of the covered images that lead B to its suspect class still lead B' there."""
+    network, scale = clean.network, config.dataset.scale
+
+    def answer(covered: NDArray[np.float32]) -> NDArray[np.float32]:
+        model, parts = network.model, range(0, len(covered), FRONT_BATCH)
+        return np.concatenate(
+            [model(covered[i : i + FRONT_BATCH] * np.float32(scale), training=False) for i in parts]
+        )
+
+    def make(path: Path, _: object) -> None:
+        drawn = np.random.default_rng(config.seed).permutation(len(images))
+        chosen = np.sort(drawn[: suspicion.IMAGES])
+        shown = images.rows(chosen.tolist())
+        probe = suspicion.find_probe(shown, images.labels[chosen], answer, config.seed)
+        parts = np.split(probe * np.float32(scale), range(FRONT_BATCH, len(probe), FRONT_BATCH))
+        np.save(path, np.concatenate([*network.engine.activations(parts)]))
+
+    from sweep.engine import FRONT_BATCH
+
+    labels = files.key(clean.labels.tolist())
+    key = files.key("probe", _code(), clean.key, network.key, labels, config.seed)
+    activations: Any = clean.cache.array("probe", key, make)
+    probe = replace(clean, name="probe", activations=activations, key=key)
+    return metrics.share(probe.answers(removed), probe.answers(()))
 
 
 def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:

@@ -34,7 +34,8 @@ class Settings:
     """How to search (`hydra.sweeper`).
 
     Attributes:
-        study_name: which study; the same name goes on with it.
+        study_name: which study; the same name goes on with it. None is a name made of objective,
+            dataset and seed.
         storage: an Optuna storage URL.
         n_trials: how many trials the study is to have finished, over all invocations.
         n_jobs: how many go to the launcher together.
@@ -43,7 +44,7 @@ class Settings:
         constraints: figures that must be at least so high, by name.
     """
 
-    study_name: str
+    study_name: str | None
     storage: str
     n_trials: int
     n_jobs: int
@@ -75,11 +76,12 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
         )
     first = _probe(space, compose)
     goal = objectives.find(first.objective.name, settings.maximise, settings.constraints)
-    kept = study.open_study(settings.study_name, settings.storage, goal, space, settings.sampler)
+    name = settings.study_name or f"{goal.name}_{first.dataset.name}_seed{first.seed}"
+    kept = study.open_study(name, settings.storage, goal, space, settings.sampler)
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
-    identity = f"study/{settings.study_name}"
-    details = {"study": settings.study_name, "trials": settings.n_trials, "goal": goal.signature()}
+    identity = f"study/{name}"
+    details = {"study": name, "trials": settings.n_trials, "goal": goal.signature()}
     with session.joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
@@ -190,8 +192,7 @@ class Worker:
         return 0, errors
 
     def _marks(self, number: int) -> list[str]:
-        name = self.settings.study_name
-        return [f"trial='{name}/{number}'", f"tracking.sweep={self.identity}"]
+        return [f"trial='{self.study.study_name}/{number}'", f"tracking.sweep={self.identity}"]
 
     def _tell(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import signal
 import sys
@@ -12,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 from hydra.core.utils import JobReturn
 from rich.console import Console
 from rich.table import Table
 
-from sweep import files, ledger, plan, progress, report, summary
+from sweep import compare, criteria, files, ledger, plan, progress, report, summary
 from sweep.config import Objective, describe, root
 from sweep.errors import ConfigError, SweepError
 from sweep.results import Record, Row
@@ -56,17 +58,19 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
         if done is not None and done.row is not None:
             return done.row
-        tags = {"sweep.kind": "job", "sweep.id": sweep_id(config)} | identity.tags()
+        sees = criteria.sees(config.criterion.name, config.criterion.params)
+        tags = {"sweep.kind": "job", "sweep.id": sweep_id(config), "sweep.sees": sees}
+        tags |= identity.tags()
         parent = store.find_parent(sweep_id(config))
         git = tracking.git_state(root())
         with store.run(name, tags | git, parent) as run_id:
-            store.log_settings(run_id, settings)
+            store.log_settings(run_id, settings | {"sees": sees})
             repair = pipeline.run(config)
             result = repair.result
             with tempfile.TemporaryDirectory(dir=folder) as drafts:
                 artifacts.write(Path(drafts), repair, config, name, composed, git)
                 store.log_files(run_id, Path(drafts))
-                if config.tracking.log_model:
+                if config.tracking.log_model and repair.test_sets:
                     store.log_goodnet(run_id, Path(drafts) / "goodnet.keras", result.facts)
             store.log_inputs(run_id, result.facts)
             store.log_result(run_id, result)
@@ -245,6 +249,8 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.A
         runs = {report.strip_key(record): record.run_id for record in reversed(records)}
         strips = {key: store.read(run, "samples.png") for key, run in runs.items()}
         report.write(folder, records, {key: png for key, png in strips.items() if png}, about)
+        if compare.is_wanted(records):
+            table = compare.write(folder, records, _answers(store, records))
         store.log_files(run_id, folder)
     store.tag(run_id, {"mlflow.note.content": f"`{about.command}`\n\n{table}"})
 
@@ -253,6 +259,12 @@ def _records(store: Store, rows: Sequence[Row]) -> list[Record]:
     """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
     kept = [(store.read(row.run_id, "result.json"), row.run_id) for row in rows]
     return [Record.from_json(text.decode(), run_id) for text, run_id in kept if text]
+
+
+def _answers(store: Store, records: Sequence[Record]) -> dict[str, compare.Answers]:
+    """What jobs' networks answered to each test image, by run."""
+    kept = {record.run_id: store.read(record.run_id, "answers.npz") for record in records}
+    return {run: dict(np.load(io.BytesIO(packed))) for run, packed in kept.items() if packed}
 
 
 def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> None:

@@ -261,8 +261,10 @@ def note(row: Row) -> str:
     """A job in a few words, for who meets its run alone."""
     reached = "" if row.stop.reached else " (the drop was not reached)"
     lines = [f"{row.stop.pruned} of {row.channels} channels pruned{reached}.", ""]
-    lines += ["| test sets, percent | accuracy | ASR |", "| --- | ---: | ---: |"]
+    split = "test" if "badnet/test_accuracy" in row.figures else "valid"  # of a search
+    name = {"test": "test", "valid": "validation"}[split]
+    lines += [f"| {name} sets, percent | accuracy | ASR |", "| --- | ---: | ---: |"]
     for network, title in NETWORKS:
-        rates = (row.figures[f"{network}/test_{rate}"].rate for rate in ("accuracy", "asr"))
+        rates = (row.figures[f"{network}/{split}_{rate}"].rate for rate in ("accuracy", "asr"))
         lines.append(f"| {title} | {' | '.join(percent(rate) for rate in rates)} |")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ class OptunaSweeper(BasicSweeper):
 
     def __init__(
         self,
-        study_name: str,
+        study_name: str | None,
         storage: str,
         n_trials: int,
         n_jobs: int = 1,
