@@ -31,12 +31,13 @@ class Checkout:
             f"paths.data={self.data}",
             f"paths.mlruns={self.mlruns}",
             f"hydra.sweep.dir={self.folder}/multirun/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}",
+            *SMALL,
             *overrides,
         ]
 
-    def sweep(self, *overrides: str, small: bool = True) -> subprocess.CompletedProcess[str]:
+    def sweep(self, *overrides: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*(SMALL if small else ()), *overrides),
+            self.command(*overrides),
             capture_output=True,
             text=True,
             check=False,

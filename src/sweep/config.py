@@ -5,7 +5,7 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 
 # Hydra reads the annotations, so they must not be strings.
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from math import isfinite
 from pathlib import Path
@@ -170,6 +170,11 @@ def typed(composed: DictConfig) -> Config:
     own = copy.deepcopy(composed)
     with read_write(own), open_dict(own):
         own.pop("hydra", None)
+    known = [field.name for field in fields(Config)]
+    for key in map(str, own):
+        if key not in known:
+            settings = ", ".join(known)
+            raise ConfigError(f"{key} is not a setting. Received: +{key}. Settings: {settings}.")
     try:
         config = OmegaConf.to_object(own)
     except OmegaConfBaseException as error:

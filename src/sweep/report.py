@@ -70,7 +70,7 @@ def write(
     files.write_text(folder / "report.html", render(records, strips, about))
     if records:
         for name, figure in plots.overview(records).items():
-            plots.save(figure, folder / "plots" / name, ("png", "svg", "pdf"))
+            plots.save(figure, folder / "plots" / name)
 
 
 def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About) -> str:

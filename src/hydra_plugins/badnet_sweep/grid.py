@@ -16,6 +16,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans."""
+        from hydra_plugins.badnet_sweep._composing import composer
         from sweep import config, session
 
         assert self.hydra_context is not None  # noqa: S101
@@ -27,10 +28,10 @@ class GridSweeper(BasicSweeper):
         overrides = OverridesParser.create(loader).parse_overrides(
             [*self._parse_config(), *arguments]
         )
-        launcher, sweep = self.launcher, self.config
+        compose, launcher = composer(loader, self.config), self.launcher
         session.run_grid(
             [
-                (cell, config.typed(loader.load_sweep_config(sweep, cell)))
+                (cell, config.typed(compose(cell)))
                 for cell in self.split_arguments(overrides, None)[0]
             ],
             launch=lambda jobs: launcher.launch(jobs, initial_job_idx=0),
