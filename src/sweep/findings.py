@@ -47,8 +47,12 @@ def note(trial: optuna.Trial, row: Row, goal: Objective) -> None:
 
 
 def front(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that keep the constraints and that none beats in every figure; best sum first."""
-    return sorted(study.best_trials, key=lambda trial: (-sum(trial.values), trial.number))
+    """Trials that keep the constraints and that none beats in every figure; best sum first.
+
+    Of trials with the same figures, which often made the same B', the first stands for all.
+    """
+    best = sorted(study.best_trials, key=lambda trial: (-sum(trial.values), trial.number))
+    return list({tuple(trial.values): trial for trial in reversed(best)}.values())[::-1]
 
 
 def why(goal: Objective, best: Sequence[FrozenTrial]) -> str:

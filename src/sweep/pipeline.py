@@ -369,21 +369,24 @@ def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config:
     """How many of the covered images that lead B to its suspect class still lead B' there."""
     network, scale = clean.network, config.dataset.scale
 
-    def answer(covered: NDArray[np.float32]) -> NDArray[np.float32]:
-        model, parts = network.model, range(0, len(covered), FRONT_BATCH)
-        return np.concatenate(
-            [model(covered[i : i + FRONT_BATCH] * np.float32(scale), training=False) for i in parts]
-        )
+    from sweep.engine import FRONT_BATCH
+    from sweep.masked import compiled
+
+    def batches(covered: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        firsts = range(0, len(covered), FRONT_BATCH)
+        return [covered[i : i + FRONT_BATCH] * np.float32(scale) for i in firsts]
 
     def make(path: Path, _: object) -> None:
         drawn = np.random.default_rng(config.seed).permutation(len(images))
         chosen = np.sort(drawn[: suspicion.IMAGES])
-        shown = images.rows(chosen.tolist())
-        probe = suspicion.find_probe(shown, images.labels[chosen], answer, config.seed)
-        parts = np.split(probe * np.float32(scale), range(FRONT_BATCH, len(probe), FRONT_BATCH))
-        np.save(path, np.concatenate([*network.engine.activations(parts)]))
-
-    from sweep.engine import FRONT_BATCH
+        model = compiled(network.model)
+        probe = suspicion.find_probe(
+            images.rows(chosen.tolist()),
+            images.labels[chosen],
+            lambda covered: np.concatenate([model(part) for part in batches(covered)]),
+            config.seed,
+        )
+        np.save(path, np.concatenate([*network.engine.activations(batches(probe))]))
 
     labels = files.key(clean.labels.tolist())
     key = files.key("probe", _code(), clean.key, network.key, labels, config.seed)
