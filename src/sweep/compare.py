@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import ConstantInputWarning, spearmanr
 
 from sweep import criteria, files, goodnet, summary
 from sweep.inference import interval, mcnemar, wilson
@@ -222,6 +221,8 @@ def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
 
     The first job of each criterion speaks for it; a criterion that scores all alike has NaN.
     """
+    from scipy.stats import ConstantInputWarning, spearmanr  # a second to load
+
     scores = {str(job.settings["criterion"]): job.result.scores for job in reversed(jobs)}
     length = len(jobs[0].result.scores)
     names = sorted(name for name, values in scores.items() if len(values) == length)

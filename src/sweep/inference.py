@@ -6,7 +6,6 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +39,8 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     Of the images on which the two differ, half would go either way (McNemar, Psychometrika 12,
     1947, in its exact binomial form).
     """
+    from scipy.stats import binomtest  # takes a second to load, which few sweeps need
+
     only_first = int(np.count_nonzero(first & ~second))
     only_second = int(np.count_nonzero(second & ~first))
     if only_first + only_second == 0:
