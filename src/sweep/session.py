@@ -131,6 +131,12 @@ def run_grid(
         if waiting:
             ended, returns = interruptible(lambda: launch([overrides[index] for index in waiting]))
         rows = _rows(todo, store)
+        _show(rows, store, run_id, first)
+        errors = [
+            (command_of(overrides[i]), value_of(job))
+            for i, job in zip(waiting, returns, strict=False)
+        ]
+        failed = show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
         about = report.About(
             name=f"sweep {sweep_id(first)}",
             command=command,
@@ -139,12 +145,6 @@ def run_grid(
             git=tracking.git_state(root()),
         )
         _log_summary(store, run_id, rows, about)
-        _show(rows, store, run_id, first)
-        errors = [
-            (command_of(overrides[i]), value_of(job))
-            for i, job in zip(waiting, returns, strict=False)
-        ]
-        failed = show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
         if ended:
             left = len(configs) - len(rows)
             print(

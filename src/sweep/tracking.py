@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from sweep.errors import StoreError, SweepError
+from sweep.errors import StoreError
 from sweep.ledger import Identity, Past
 from sweep.patience import Patient
 from sweep.processes import is_alive, own_process
@@ -61,6 +62,7 @@ _LOG = logging.getLogger("sweep")
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _RUNS_A_CALL = 1000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
 # What answers for G when it is served.
@@ -141,25 +143,28 @@ class Store:
         """
         nested = {"mlflow.parentRunId": parent} if parent else {}
         own = {"sweep.host": platform.node(), "sweep.process": own_process()}
-        run = self.client.create_run(
-            self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
-        )
-        with self._ending(str(run.info.run_id)) as run_id:
-            yield run_id
+        with self._writing():
+            run = self.client.create_run(
+                self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
+            )
+            with self._ending(str(run.info.run_id)) as run_id:
+                yield run_id
 
     @contextmanager
     def again(self, run_id: str) -> Iterator[str]:
         """A run that is there, gone on with; it ends as the block does."""
-        self.client.update_run(run_id, status="RUNNING")
-        tags = {"sweep.host": platform.node(), "sweep.process": own_process()}
-        self.tag(run_id, tags)
-        with self._ending(run_id):
-            yield run_id
+        with self._writing():
+            self.client.update_run(run_id, status="RUNNING")
+            tags = {"sweep.host": platform.node(), "sweep.process": own_process()}
+            self.tag(run_id, tags)
+            with self._ending(run_id):
+                yield run_id
 
     @contextmanager
     def _ending(self, run_id: str) -> Iterator[str]:
         try:
             yield run_id
+            self.client.set_terminated(run_id, "FINISHED")
         except Exception as error:
             try:
                 self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
@@ -168,13 +173,20 @@ class Store:
                 self.client.set_terminated(run_id, "FAILED")
             except (MlflowException, OSError) as second:
                 _LOG.warning("the failure could not be tracked: %s", second)
-            if isinstance(error, MlflowException) and not isinstance(error, SweepError):
-                raise StoreError(_not_written(self.uri, error)) from error
             raise
         except BaseException:  # Ctrl-C, or a signal that asks to end
             self.client.set_terminated(run_id, "KILLED")
             raise
-        self.client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what a full, read-only or unreachable store raises into one sentence."""
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+                raise
+            raise StoreError(_not_written(self.uri, error)) from error
 
     def find_parent(self, sweep: str) -> str | None:
         """The id of the (oldest) run that holds a sweep, or None if the job runs on its own."""
