@@ -407,8 +407,7 @@ def open_store(mlruns: Path, experiment: str) -> Store:
     Raises:
         StoreError: the store cannot be opened or written.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    _log_quietly()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
@@ -424,6 +423,15 @@ def open_store(mlruns: Path, experiment: str) -> Store:
     except (OSError, MlflowException, sqlite3.Error) as error:
         raise StoreError(_not_written(uri, error)) from error
     return Store(uri, client, experiment_id)
+
+
+def _log_quietly() -> None:
+    """Send what MLflow has to say to our log, not past it to the terminal."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logger = logging.getLogger("mlflow")
+    logger.setLevel(logging.WARNING)
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 def _not_written(uri: str, error: Exception) -> str:
