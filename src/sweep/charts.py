@@ -125,7 +125,7 @@ def draw_agreement(names: Sequence[str], rho: NDArray[np.float64]) -> Figure:
         for (row, column), value in np.ndenumerate(rho):
             if row > column:
                 shown = "" if np.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0")
-                color = "white" if abs(value) > 0.7 else MARK
+                color = "white" if abs(value) > 0.55 else MARK
                 axes.text(column, row, shown, ha="center", va="center", fontsize=7, color=color)
         bar = figure.colorbar(image, ax=axes, shrink=0.7)
         bar.set_label("Spearman's rank correlation")
@@ -134,33 +134,43 @@ def draw_agreement(names: Sequence[str], rho: NDArray[np.float64]) -> Figure:
 
 
 def draw_standings(
-    names: Sequence[str], marks: Sequence[tuple[float, float, float]], title: str, oracle: set[str]
+    names: Sequence[str],
+    accuracy: Sequence[tuple[float, float, float]],
+    attack: Sequence[tuple[float, float, float]],
+    title: str,
+    oracle: set[str],
 ) -> Figure:
-    """G's attack success rate of each criterion with its interval, best first.
+    """Accuracy and attack success rate of each criterion's G with their intervals.
 
     Args:
-        names: of the lines.
-        marks: fraction, and its interval's ends, of each.
+        names: of the lines, the best first.
+        accuracy: fraction, and its interval's ends, of each.
+        attack: the same.
         title: of the plot.
         oracle: lines that saw poisoned images.
     """
-    order = sorted(range(len(names)), key=lambda i: -marks[i][0])
+    rows = range(len(names) - 1, -1, -1)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 1.6 + 0.23 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        for row, i in enumerate(order):
-            rate, low, high = (100 * value for value in marks[i])
-            color, shape = (ATTACK, "D") if names[i] in oracle else (CLEAN, "o")
-            axes.plot([low, high], [row, row], color=color, lw=2, alpha=0.45)
-            axes.plot([rate], [row], shape, color=color, ms=5)
-        axes.set_yticks(range(len(names)), [names[i] for i in order], fontsize=8)
-        axes.set(xlabel="G's attack success rate on the test set, percent (less is better)")
-        axes.set(xlim=(-2, 102), ylim=(-0.8, len(names) - 0.2))
-        axes.set_title(title, loc="left", fontsize=11)
+        figure = Figure(figsize=(9, 1.7 + 0.23 * len(names)), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, marks, label in (
+            (panels[0], attack, "attack success rate (less is better)"),
+            (panels[1], accuracy, "clean accuracy"),
+        ):
+            for row, name, mark in zip(rows, names, marks, strict=True):
+                rate, low, high = (100 * value for value in mark)
+                color, shape = (ATTACK, "D") if name in oracle else (CLEAN, "o")
+                axes.plot([low, high], [row, row], color=color, lw=2, alpha=0.45)
+                axes.plot([rate], [row], shape, color=color, ms=5)
+            axes.set(xlabel=f"{label}, percent", ylim=(-0.8, len(names) - 0.2))
+        panels[0].set(xlim=(-2, 102))
+        panels[0].set_yticks(rows, names, fontsize=8)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         for color, shape, label in (
             (CLEAN, "o", "clean data or none"),
             (ATTACK, "D", "oracle: saw poisoned images"),
         ):
-            axes.plot([], [], shape, color=color, ms=5, label=label)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+            panels[0].plot([], [], shape, color=color, ms=5, label=label)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
     return figure

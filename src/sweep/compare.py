@@ -16,12 +16,12 @@ from sweep.inference import interval, mcnemar, wilson
 from sweep.results import NETWORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from sweep.results import Curve, Record
+    from sweep.results import Count, Curve, Record
 
     # Labels of B and B' on the test sets, by `badnet_clean` and the like.
     Answers = Mapping[str, NDArray[np.integer]]
@@ -60,8 +60,11 @@ class Line:
     def name(self) -> str:
         """Criterion, order, and a mark for what no defender has."""
         settings = self.job.settings
-        mark = " (oracle)" if self.sees == "oracle" else ""
-        return f"{settings['criterion']} {settings['ordering']}{mark}"
+        return f"{settings['criterion']} {settings['ordering']}{_mark(self.job)}"
+
+
+def _mark(job: Record) -> str:
+    return " (oracle)" if sees(job) == "oracle" else ""
 
 
 def sees(job: Record) -> str:
@@ -186,15 +189,26 @@ def markdown(found: Sequence[Line]) -> str:
     out = ["# Criteria compared", "", _LEGEND, ""]
     columns = (*_COLUMNS, "p ASR", "area", "regret", "seconds")
     for _, same in groupby(found, key=lambda line: _context(line.job)):
-        group = sorted(same, key=lambda line: (_asr(line.job), -_accuracy(line)))
+        group = _best_first(same)
         out += [f"## {_section(group[0].job)}", "", f"| {' | '.join(columns)} |"]
         out.append(f"| --- |{' ---: |' * (len(columns) - 1)}")
         out += [f"| {' | '.join(_cells(line))} |" for line in group] + [""]
     return "\n".join(out)
 
 
-def _accuracy(line: Line) -> float:
-    return line.job.result.figures["goodnet/test_accuracy"].rate
+def _best_first(same: Iterable[Line]) -> list[Line]:
+    """The least ASR of G first, and of equal ones the highest accuracy."""
+
+    def merit(line: Line) -> tuple[float, float]:
+        accuracy, attack = _of_goodnet(line.job)
+        return attack.rate, -accuracy.rate
+
+    return sorted(same, key=merit)
+
+
+def _of_goodnet(job: Record) -> tuple[Count, Count]:
+    figures = job.result.figures
+    return figures["goodnet/test_accuracy"], figures["goodnet/test_asr"]
 
 
 def _section(job: Record) -> str:
@@ -223,7 +237,9 @@ def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
     """
     from scipy.stats import ConstantInputWarning, spearmanr  # a second to load
 
-    scores = {str(job.settings["criterion"]): job.result.scores for job in reversed(jobs)}
+    scores = {
+        str(job.settings["criterion"]) + _mark(job): job.result.scores for job in reversed(jobs)
+    }
     length = len(jobs[0].result.scores)
     names = sorted(name for name, values in scores.items() if len(values) == length)
     rho = np.ones((len(names), len(names)))
@@ -256,12 +272,16 @@ def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) 
     files.write_text(folder / "comparison.md", text)
     plots.save(charts.draw_agreement(*agreement(jobs)), folder / "plots" / "agreement")
     for number, (_, same) in enumerate(groupby(found, key=lambda line: _context(line.job)), 1):
-        group = list(same)
-        counts = [line.job.result.figures["goodnet/test_asr"] for line in group]
+        group = _best_first(same)
+        accuracy, attack = (
+            [(count.rate, *wilson(count)) for count in counts]
+            for counts in zip(*(_of_goodnet(line.job) for line in group), strict=True)
+        )
         figure = charts.draw_standings(
             [line.name for line in group],
-            [(count.rate, *wilson(count)) for count in counts],
-            f"Criteria at {_section(group[0].job)}",
+            accuracy,
+            attack,
+            f"GoodNet on the test sets, criteria at {_section(group[0].job)}; 95% intervals",
             {line.name for line in group if line.sees == "oracle"},
         )
         plots.save(figure, folder / "plots" / f"criteria_{number}")

@@ -129,6 +129,7 @@ def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str
     from optuna.exceptions import ExperimentalWarning
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+    everywhere = set.intersection(*(set(trial.params) for trial in complete(study)))
     found: dict[str, Mapping[str, float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -140,7 +141,10 @@ def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str
 
             try:
                 found[name] = get_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(), target=target
+                    study,
+                    evaluator=PedAnovaImportanceEvaluator(),
+                    params=sorted(everywhere),
+                    target=target,
                 )
             except (RuntimeError, ValueError):  # fewer than two trials, or all alike
                 continue

@@ -78,6 +78,10 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
     goal = objectives.find(first.objective.name, settings.maximise, settings.constraints)
     name = settings.study_name or f"{goal.name}_{first.dataset.name}_seed{first.seed}"
     kept = study.open_study(name, settings.storage, goal, space, settings.sampler)
+    if first.plan:
+        done = len(findings.complete(kept))
+        print(f"study {name}: {done} of {settings.n_trials} trials are done; {goal.signature()}")
+        return
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
     identity = f"study/{name}"
