@@ -31,6 +31,7 @@ def test_an_interval_reads_in_percent():
 
 
 def job(criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0.04):
+    """A job whose attack succeeds that often, after the first step already."""
     figures = {
         f"{network}/test_{rate}": Count(hits, 100)
         for network in ("badnet", "repaired", "goodnet")
@@ -38,7 +39,7 @@ def job(criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0
     }
     settings = {"criterion": criterion, "ordering": ordering, "drop": drop, "seed": 0}
     settings |= {"layer": "pool_3", "dataset": "standin"}
-    curve = Curve((0, 1), (100, 95, 50), 100, (100, 40, 0), 100)
+    curve = Curve((0, 1), (100, 100, 50), 100, (100, asr, 0), 100)
     scores = RNG.random(6) if scores is None else scores
     result = JobResult(scores, curve, Stop(1, reached=True), figures, {}, {"scores": 2.0})
     return Record(settings, result, {}, {}, run or f"{criterion}-{ordering}")

@@ -41,8 +41,8 @@ class Line:
         area: under the ASR curve over clean-accuracy loss 0..10%, as a mean ASR, 0..1.
         p_accuracy: McNemar's p that G is right on clean images as often as the baseline's G.
         p_asr: the same for attacks on G.
-        regret: where G's ASR stands between the baseline (0) and the best oracle (1); above 1 it
-            is better than the oracle. None without an oracle that beats the baseline.
+        regret: where the area stands between the baseline's (0) and the best oracle's (1); above 1
+            it is better than the oracle. None without an oracle that beats the baseline.
     """
 
     job: Record
@@ -102,15 +102,16 @@ def lines(jobs: Sequence[Record], answers: Mapping[str, Answers]) -> list[Line]:
     for _, same in groupby(sorted(jobs, key=_context), key=_context):
         group = list(same)
         base = next((job for job in group if _place(job) == BASELINE), None)
-        oracles = [_asr(job) for job in group if sees(job) == "oracle"]
+        best = min((area(job.result.curve) for job in group if sees(job) == "oracle"), default=1)
         for job in group:
             p_accuracy = p_asr = regret = None
             if base is not None and {job.run_id, base.run_id} <= answers.keys():
                 ours, theirs = (_right(answers[one.run_id]) for one in (job, base))
                 p_accuracy, p_asr = (mcnemar(a, b) for a, b in zip(ours, theirs, strict=True))
-            if base is not None and oracles and min(oracles) < _asr(base):
-                regret = (_asr(base) - _asr(job)) / (_asr(base) - min(oracles))
-            found.append(Line(job, area(job.result.curve), p_accuracy, p_asr, regret))
+            own = area(job.result.curve)
+            if base is not None and best < (most := area(base.result.curve)):
+                regret = (most - own) / (most - best)
+            found.append(Line(job, own, p_accuracy, p_asr, regret))
     return found
 
 
@@ -127,10 +128,6 @@ def _place(job: Record) -> tuple[str, str]:
     return str(job.settings["criterion"]), str(job.settings["ordering"])
 
 
-def _asr(job: Record) -> float:
-    return job.result.figures["goodnet/test_asr"].rate
-
-
 def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Whether G is right on each clean image, and whether the attack on it succeeds."""
     classes = int(max(values.max() for values in answers.values())) + 1
@@ -145,7 +142,7 @@ def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 _LEGEND = (
     "Test sets, percent with 95% Wilson intervals; p by McNemar's exact test of G against the "
     "baseline's G (mean_activation, increasing). Area: mean ASR of B' on validation over "
-    "clean-accuracy losses 0..10%. Regret: 0 is the baseline's ASR, 1 the best oracle's. "
+    "clean-accuracy losses 0..10%. Regret: 0 is the baseline's area, 1 the best oracle's. "
     "An oracle saw poisoned images, which no defender has."
 )
 _NUMBERS = tuple(f"{net}/test_{rate}" for net in NETWORKS[1:] for rate in ("accuracy", "asr"))
