@@ -173,3 +173,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"paths\.data"):
         standin.ensure(TINY, tmp_path / "file" / "data")
+
+
+def test_what_a_killed_process_left_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standin, "_make", stub)
+    left = tmp_path / f".{standin.folder(TINY, tmp_path).name}.1234.5678"
+    left.mkdir()
+    (left / "half").write_text("made")
+    standin.ensure(TINY, tmp_path)
+    assert not left.exists()

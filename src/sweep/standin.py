@@ -106,8 +106,9 @@ def ensure(settings: Standin, folder_root: Path) -> Path:
             if _whole(place):  # another process was faster
                 return place
             _LOG.info("making the stand-in dataset and training its BadNet, once: %s", place)
-            if place.exists():
-                shutil.rmtree(place)
+            # What is there is damaged, or was left by a process that was killed on the way.
+            for left in (place, *folder_root.glob(f".{place.name}.*.*")):
+                shutil.rmtree(left, ignore_errors=True)
             with files.replacing(place) as draft:
                 draft.mkdir()
                 _make(settings, draft)
