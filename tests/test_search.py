@@ -75,12 +75,9 @@ def test_test_files_change_no_choice(checkout, made, tmp_path):
     ("overrides", "said"),
     [
         (("hydra/sweeper=optuna", "objective=clean_only"), "must vary something"),
-        (("hydra/sweeper=optuna", "drop=interval(0.1,0.2)"), "objective must say"),
         (("objective=oracle", "drop=0.1"), "objective is for searches"),
         (("hydra/sweeper=optuna", "objective=clean_only", "criterion=choice(l1,tac)"), "tac"),
-        (("hydra/sweeper=optuna", "objective=clean_only", "criterion=choice(l1,l7)"), "l7"),
         ((*SEARCH, "hydra.sweeper.storage=nonsense"), "storage must be"),
-        ((*SEARCH, "hydra.sweeper.n_trials=0"), "n_trials"),
     ],
 )
 def test_a_search_that_cannot_be_is_one_sentence_at_once(checkout, overrides, said):

@@ -61,7 +61,7 @@ def why(goal: Objective, best: Sequence[FrozenTrial]) -> str:
     names = " + ".join(goal.names)
     return (
         f"Trial {best[0].number} has the largest {names} on validation "
-        f"({sum(best[0].values):.4f}){kept}; {len(best)} trials are beaten by none in all figures."
+        f"({sum(best[0].values):.4f}){kept}. Trials that none beats: {len(best)}."
     )
 
 
