@@ -19,7 +19,7 @@ sweep: install ## the six-job sweep on the stand-in
 	$(BIN)/python -m sweep ordering=increasing,decreasing drop=0.02,0.04,0.10 -m
 
 test: install ## the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-ui: install ## the browser tests, on Debian's chromium
 	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || \
@@ -39,7 +39,8 @@ fuzz: install ## at least 2,400 damaged files and 300 random networks
 	FUZZ_CASES=300 $(BIN)/python -m pytest -q --timeout=3600 tests/test_engine.py
 
 soak: install ## 50 kills, crowds and disks in trouble
-	SOAK_KILLS=50 $(BIN)/python -m pytest -q -s --timeout=5400 tests/test_kills.py tests/test_trouble.py
+	SOAK_KILLS=50 $(BIN)/python -m pytest -q -s -m "slow or not slow" --timeout=5400 \
+		tests/test_kills.py tests/test_trouble.py
 
 bench: install ## time the sweep at the lab's size; options in BENCH, see benchmarks/README.md
 	$(BIN)/python benchmarks/bench.py $(BENCH)
