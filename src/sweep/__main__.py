@@ -26,11 +26,14 @@ config.register()
 
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def _job(composed: DictConfig) -> Any:
-    from sweep import session
+    from sweep import progress, session
 
     checked = config.typed(composed)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    return session.run_job(checked, OmegaConf.to_yaml(composed, resolve=True), folder)
+    try:
+        return session.run_job(checked, OmegaConf.to_yaml(composed, resolve=True), folder)
+    finally:
+        progress.job_done()
 
 
 def main() -> None:

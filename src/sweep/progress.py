@@ -14,7 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sweep import memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.progress import TaskID
 
 _LOG = logging.getLogger("sweep")
 _Item = TypeVar("_Item")
@@ -24,11 +26,16 @@ class _Display:
     """The one live display of the process; None where standard error is no terminal."""
 
     bars: Progress | None = None
+    jobs: TaskID | None = None
 
 
 @contextmanager
-def display() -> Iterator[None]:
-    """Show bars on standard error for as long as the block runs, if it is a terminal."""
+def display(jobs: int = 0) -> Iterator[None]:
+    """Show bars on standard error for as long as the block runs, if it is a terminal.
+
+    Args:
+        jobs: how many calls of `job_done` the bar of the whole sweep counts; 0 for no such bar.
+    """
     if not sys.stderr.isatty() or _Display.bars is not None:
         yield
         return
@@ -40,10 +47,31 @@ def display() -> Iterator[None]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         _Display.bars = bars
+        _Display.jobs = bars.add_task("sweep", total=jobs) if jobs else None
         try:
             yield
         finally:
-            _Display.bars = None
+            _Display.bars = _Display.jobs = None
+
+
+def job_done() -> None:
+    """Move the bar of the whole sweep on by one job."""
+    if _Display.bars is not None and _Display.jobs is not None:
+        _Display.bars.advance(_Display.jobs)
+
+
+@contextmanager
+def bar(stage: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A bar for a stage, if bars are shown; yields what moves it on. Without a total it swings."""
+    bars = _Display.bars
+    if bars is None:
+        yield lambda: None
+        return
+    task = bars.add_task(stage, total=total)
+    try:
+        yield lambda: bars.advance(task)
+    finally:
+        bars.remove_task(task)
 
 
 def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
@@ -55,16 +83,10 @@ def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
         total: how many items there will be.
     """
     start = time.perf_counter()
-    bars = _Display.bars
-    task = bars.add_task(stage, total=total) if bars else None
-    try:
+    with bar(stage, total) as advance:
         for item in items:
             yield item
-            if bars and task is not None:
-                bars.advance(task)
-    finally:
-        if bars and task is not None:
-            bars.remove_task(task)
+            advance()
     _LOG.info("%s: %.1f s", stage, time.perf_counter() - start)
 
 
@@ -88,7 +110,8 @@ class Clock:
         start = time.perf_counter()
         memory.forget_peak()
         try:
-            yield
+            with bar(name):
+                yield
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent

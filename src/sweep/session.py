@@ -10,6 +10,7 @@ import tempfile
 from collections import defaultdict
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
             store.log_settings(run_id, settings | {"sees": sees})
             repair = pipeline.run(config)
             result = repair.result
-            with tempfile.TemporaryDirectory(dir=folder) as drafts:
+            with progress.bar("tracking"), tempfile.TemporaryDirectory(dir=folder) as drafts:
                 artifacts.write(Path(drafts), repair, config, name, composed, git)
                 store.log_files(run_id, Path(drafts))
                 if config.tracking.log_model and repair.test_sets:
@@ -129,7 +130,8 @@ def run_grid(
     ended, returns = 0, list[JobReturn]()
     with parent_run(store, sweep_id(first), {"jobs": len(configs)}) as (run_id, command):
         if waiting:
-            ended, returns = interruptible(lambda: launch([overrides[index] for index in waiting]))
+            chosen = [overrides[index] for index in waiting]
+            ended, returns = interruptible(partial(launch, chosen), len(chosen))
         rows = _rows(todo, store)
         _show(rows, store, run_id, first)
         errors = [
@@ -188,7 +190,9 @@ class _TerminatedError(KeyboardInterrupt):
     """SIGTERM: ends the job at hand as Ctrl-C does."""
 
 
-def interruptible(launch: Callable[[], Sequence[JobReturn]]) -> tuple[int, list[JobReturn]]:
+def interruptible(
+    launch: Callable[[], Sequence[JobReturn]], jobs: int = 0
+) -> tuple[int, list[JobReturn]]:
     """Run jobs; an exit code for an interruption, or 0, and what Hydra gave back."""
 
     def terminate(_number: int, _frame: object) -> None:
@@ -196,7 +200,7 @@ def interruptible(launch: Callable[[], Sequence[JobReturn]]) -> tuple[int, list[
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        with progress.display():
+        with progress.display(jobs):
             return 0, list(launch())
     except _TerminatedError:
         return 128 + signal.SIGTERM, []
