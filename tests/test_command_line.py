@@ -191,3 +191,17 @@ def test_the_plan_starts_nothing(checkout, done, client):
     assert "done" in said.stdout
     assert "not run before" in said.stdout
     assert len(client.search_runs([experiment.experiment_id])) == before
+
+
+def test_a_job_is_done_again_and_compared(checkout, runs):
+    job = kind(runs, "job")[0]
+    say = [sys.executable, "-m", "sweep.reproduce", "--mlruns", str(checkout.mlruns)]
+    again = subprocess.run([*say, job.info.run_id], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "all figures agree" in again.stdout
+    parent = kind(runs, "parent")[0]
+    refused = subprocess.run(
+        [*say, parent.info.run_id], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "must name a finished job's run" in refused.stderr
