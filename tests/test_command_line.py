@@ -179,8 +179,9 @@ def test_a_failed_job_keeps_its_traceback(checkout, done, client):
         [experiment.experiment_id], "attributes.status = 'FAILED' and params.layer = 'fc_1'"
     )
     assert [run.data.tags["sweep.kind"] for run in failed] == ["job"]
-    text = artifacts(client, failed[0])
-    assert "traceback.txt" in text
+    assert "traceback.txt" in artifacts(client, failed[0])
+    parent = client.get_run(failed[0].data.tags["mlflow.parentRunId"])
+    assert parent.info.status == "FAILED"
 
 
 def test_the_plan_starts_nothing(checkout, done, client):

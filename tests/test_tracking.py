@@ -40,7 +40,13 @@ def status(store, run_id):
 
 @pytest.mark.parametrize(
     ("error", "ends"),
-    [(None, "FINISHED"), (ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+    [
+        (None, "FINISHED"),
+        (ValueError("no"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(130), "KILLED"),
+        (SystemExit(1), "FAILED"),
+    ],
 )
 def test_a_run_ends_as_its_work_does(store, error, ends):
     seen = []
@@ -52,7 +58,7 @@ def test_a_run_ends_as_its_work_does(store, error, ends):
     except type(error or ValueError()):
         pass
     assert status(store, seen[0]) == ends
-    if ends == "FAILED":
+    if isinstance(error, ValueError):
         assert b"ValueError: no" in store.read(seen[0], "traceback.txt")
 
 

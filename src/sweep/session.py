@@ -154,8 +154,8 @@ def run_grid(
                 file=sys.stderr,
             )
             raise SystemExit(ended)
-    if failed:
-        raise SystemExit(1)
+        if failed:
+            raise SystemExit(1)
 
 
 @contextmanager

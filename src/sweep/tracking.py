@@ -174,8 +174,9 @@ class Store:
             except (MlflowException, OSError) as second:
                 _LOG.warning("the failure could not be tracked: %s", second)
             raise
-        except BaseException:  # Ctrl-C, or a signal that asks to end
-            self.client.set_terminated(run_id, "KILLED")
+        except BaseException as end:  # Ctrl-C, a signal that asks to end, or jobs that failed
+            failed = isinstance(end, SystemExit) and end.code == 1
+            self.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
             raise
 
     @contextmanager
