@@ -100,7 +100,7 @@ def draw_importance(shares: Mapping[str, Mapping[str, float]]) -> Figure:
             axes.barh(rows, lengths, 0.9 * thick, color=PALETTE[place], label=figure_name)
         if settings:
             axes.set_yticks(range(len(settings)), settings)
-            axes.set(xlabel="share of importance (PED-ANOVA), percent", xlim=(0, 100))
+            axes.set(xlabel="share of the variance explained (fANOVA), percent", xlim=(0, 100))
             axes.grid(visible=False, axis="y")
             figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         axes.set_title("What decides", loc="left", fontsize=11)

@@ -119,35 +119,29 @@ def _plots(study: optuna.Study, goal: Objective, best: Sequence[FrozenTrial], fo
 
 
 def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str, float]]:
-    """How much each free setting decides on each figure, by PED-ANOVA; empty if too few trials.
+    """How much of each figure's variance each free setting explains; empty if too few trials.
 
-    (Watanabe, Bansal and Hutter, "PED-ANOVA", IJCAI 2023.) Conditional settings are left out: they
+    By fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014). Conditional settings are left out: they
     have a value in some trials only.
     """
-    import warnings
-
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     everywhere = set.intersection(*(set(trial.params) for trial in complete(study)))
     found: dict[str, Mapping[str, float]] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.simplefilter("ignore", UserWarning)  # that it minimises
-        for index, name in enumerate(goal.names):
+    for index, name in enumerate(goal.names):
 
-            def target(trial: FrozenTrial, index: int = index) -> float:
-                return -float(trial.values[index])  # it asks what makes a target low
+        def target(trial: FrozenTrial, index: int = index) -> float:
+            return float(trial.values[index])
 
-            try:
-                found[name] = get_param_importances(
-                    study,
-                    evaluator=PedAnovaImportanceEvaluator(),
-                    params=sorted(everywhere),
-                    target=target,
-                )
-            except (RuntimeError, ValueError):  # fewer than two trials, or all alike
-                continue
+        try:
+            found[name] = get_param_importances(
+                study,
+                evaluator=FanovaImportanceEvaluator(seed=0),
+                params=sorted(everywhere),
+                target=target,
+            )
+        except (RuntimeError, ValueError):  # fewer than two trials, or all alike
+            continue
     return found
 
 

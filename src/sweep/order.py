@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-ORDERINGS = ("increasing", "decreasing")
-
 
 def order_channels(scores: ArrayLike, ordering: str) -> tuple[int, ...]:
     """Sort channels by score; equal scores keep the order of their indices, in either direction.

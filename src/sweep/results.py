@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # Of `Record` as JSON.
 _FORMAT = 1
 NETWORKS = ("badnet", "repaired", "goodnet")
-SPLITS = ("valid", "test")
 
 
 @dataclass(frozen=True)
