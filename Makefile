@@ -1,8 +1,10 @@
 # Every target installs what it needs first. A machine with Python 3.11+ and make is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --extra dev
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test test-ui lint ui bench bench-quick fuzz soak lock
+.PHONY: help install install-scale sweep test test-ui test-scale lint ui bench bench-quick fuzz soak lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,6 +15,12 @@ install: .venv/installed ## make .venv from the lock file
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+install-scale: .venv/installed-scale ## the same with Slurm's, Ray's and PostgreSQL's clients
+
+.venv/installed-scale: .venv/installed requirements-scale.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-scale.lock
 	touch $@
 
 sweep: install ## the six-job sweep on the stand-in
@@ -48,6 +56,6 @@ bench: install ## time the sweep at the lab's size; options in BENCH, see benchm
 bench-quick: install ## the same on 1,000 images a set
 	$(BIN)/python benchmarks/bench.py --quick $(BENCH)
 
-lock: ## bring the lock file up to date (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
+lock: ## bring the lock files up to date (needs uv)
+	$(LOCK) --extra slurm --extra ray --extra postgres --output-file requirements-scale.lock pyproject.toml
+	$(LOCK) --constraint requirements-scale.lock --output-file requirements.lock pyproject.toml
