@@ -4,15 +4,14 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 """
 
 # Hydra reads the annotations, so they must not be strings.
-import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import criteria
@@ -20,6 +19,10 @@ from sweep.errors import ConfigError
 
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parent.parent
+
+
+# What does not change a result: places, tracking, limits, what to do with a job.
+_UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
 
 
 class Ordering(Enum):
@@ -162,21 +165,18 @@ def register() -> None:
 
 
 def typed(composed: DictConfig) -> Config:
-    """A composed configuration as a checked `Config`.
+    """A composed configuration, without Hydra's own part, as a checked `Config`.
 
     Raises:
         ConfigError: a value is missing or breaks its rule.
     """
-    own = copy.deepcopy(composed)
-    with read_write(own), open_dict(own):
-        own.pop("hydra", None)
     known = [field.name for field in fields(Config)]
-    for key in map(str, own):
+    for key in map(str, composed):
         if key not in known:
             settings = ", ".join(known)
             raise ConfigError(f"{key} is not a setting. Received: +{key}. Settings: {settings}.")
     try:
-        config = OmegaConf.to_object(own)
+        config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "a setting"
         name = composed.get("dataset", {}).get("name", "")
@@ -247,19 +247,21 @@ def describe(config: Config) -> dict[str, object]:
     Places (`paths`), tracking, cache limits and what to do with a job (`plan`, `rerun`) are left
     out: they do not change a result.
     """
-    tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(tree, dict)  # noqa: S101 - a structured config is a mapping
-    for other in ("paths", "tracking", "cache", "plan", "rerun"):
-        tree.pop(other)
     flat: dict[str, object] = {}
 
-    def walk(prefix: str, value: object) -> None:
+    def walk(prefix: str, value: Any) -> None:
+        if is_dataclass(value):
+            value = {field.name: getattr(value, field.name) for field in fields(value)}
         if isinstance(value, dict):
             for name, inner in value.items():
                 # `dataset.name` is what a user writes as `dataset=...`.
-                walk(prefix if name == "name" and prefix else f"{prefix}.{name}".strip("."), inner)
+                walk(prefix if name == "name" else f"{prefix}.{name}", inner)
+        elif isinstance(value, Enum):
+            flat[prefix] = value.name
         else:
             flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
 
-    walk("", tree)
+    for field in fields(config):
+        if field.name not in _UNTOLD:
+            walk(field.name, getattr(config, field.name))
     return flat

@@ -17,10 +17,12 @@ from sweep import criteria, datasets, files
 from sweep.config import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sweep.config import Config
     from sweep.results import Row
+
+    Digest = Callable[[Path, Path], str]
 
 # What shows results but computes none: a change there leaves runs as good as they were.
 _SHOWS = frozenset(
@@ -87,18 +89,19 @@ class Cell:
     past: Past | None = None
 
 
-def identify(config: Config, memory: Path) -> Identity:
+def identify(config: Config, memory: Path, digest: Digest = files.digest) -> Identity:
     """What a job is known by, as far as it is there.
 
     Args:
         config: the job.
         memory: folder of remembered digests.
+        digest: gives a file's SHA-256; who identifies many jobs reads each file once.
     """
     inputs = datasets.find(config)
     paths = [*inputs.sets.values(), inputs.badnet]
     data = None
     if all(path.is_file() for path in paths):
-        data = files.key([files.digest(path, memory) for path in paths])
+        data = files.key([digest(path, memory) for path in paths])
     settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
     used = modules(config.criterion.name, config.criterion.params)
     return Identity(files.key(settings), data, code_key(used))

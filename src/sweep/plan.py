@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
         past: the store's jobs, newest first.
     """
     runs = ledger.group(past)
-    identities = [ledger.identify(config, memory_of(config)) for config in configs]
+    digest = cache(files.digest)
+    identities = [ledger.identify(config, memory_of(config), digest) for config in configs]
     cells = [
         ledger.judge(
             identity,

@@ -1,10 +1,9 @@
-"""Many configurations of a grid, of which Hydra composes each choice of groups only once."""
+"""Configurations of many jobs, of which Hydra composes each choice of groups only once."""
 
-import copy
-from collections.abc import Callable
-from functools import cache
+import pickle
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,41 +11,91 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 
-def composer(loader: ConfigLoader, sweep: DictConfig) -> Callable[[list[str]], DictConfig]:
-    """A function from a job's overrides to its configuration.
+class SweepLoader(ConfigLoaderImpl):
+    """Hydra's loader of configurations, quick where jobs differ in values alone.
 
-    Composing takes some 50 ms; most cells of a grid differ only in values, which are set on a copy
-    of what they share.
+    Hydra takes some 100 ms for a job. Most jobs of a sweep choose the same groups; their values
+    are set on a copy of what they share, in 2 ms.
     """
-    parser = OverridesParser.create(loader)
 
-    @cache
-    def is_group(key: str) -> bool:
-        return bool(loader.get_group_options(key))
+    def __init__(self, loader: ConfigLoader) -> None:
+        """Load from where another loader does."""
+        super().__init__(loader.get_search_path())
+        self._forget()
 
-    def is_value(override: Override) -> bool:
-        key = override.key_or_group
-        plain = not (override.is_add() or override.is_delete() or override.is_force_add())
-        return (
-            plain and override.package is None and not key.startswith("hydra") and not is_group(key)
+    def _forget(self) -> None:
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
+        # Pickled: to read that is five times as fast as `deepcopy`.
+        self._shared: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes, which compose few jobs each."""
+        return self.__dict__ | {"_parsed": {}, "_groups": {}, "_shared": {}}
+
+    def compose(self, sweep: DictConfig, overrides: list[str]) -> DictConfig:
+        """A job's configuration without Hydra's own part.
+
+        Args:
+            sweep: the sweep's configuration.
+            overrides: the job's.
+        """
+        composed = self._fill(sweep, overrides, whole=False)
+        if composed is None:
+            composed = super().load_sweep_config(sweep, overrides)  # says what is wrong
+            with read_write(composed), open_dict(composed):
+                composed.pop("hydra")
+        return composed
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """A job's configuration, as Hydra's launchers ask for it."""
+        composed = self._fill(master_config, sweep_overrides, whole=True)
+        if composed is None:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        parsed = [self._parse(line) for line in sweep_overrides]
+        job = composed.hydra.job
+        own = [override for override in parsed if not override.is_hydra_override()]
+        composed.hydra.overrides.task = [override.input_line for override in own]
+        names = job.config.override_dirname
+        job.override_dirname = get_overrides_dirname(
+            own, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
         )
+        OmegaConf.copy_cache(from_config=master_config, to_config=composed)
+        return composed
 
-    @cache
-    def shared(choices: tuple[str, ...]) -> DictConfig:
-        composed: Any = loader.load_sweep_config(sweep, list(choices))
-        with read_write(composed), open_dict(composed):
-            composed.pop("hydra")
-        return composed  # type: ignore[no-any-return]
-
-    def compose(overrides: list[str]) -> DictConfig:
-        parsed = list(zip(overrides, parser.parse_overrides(overrides), strict=True))
-        own = copy.deepcopy(shared(tuple(line for line, o in parsed if not is_value(o))))
+    def _fill(self, sweep: DictConfig, overrides: list[str], *, whole: bool) -> DictConfig | None:
+        """A copy of what jobs share with a job's values in it; None where one does not fit."""
+        parsed = [self._parse(line) for line in overrides]
+        choices = tuple(o.input_line or "" for o in parsed if not self._is_value(o))
+        composed: DictConfig = pickle.loads(self._share(sweep, choices)[whole])  # noqa: S301
         try:
-            for _, override in parsed:
-                if is_value(override):
-                    OmegaConf.update(own, override.key_or_group, override.value(), merge=True)
+            for override in parsed:
+                if self._is_value(override):
+                    OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException:
-            return loader.load_sweep_config(sweep, overrides)  # says what is wrong in Hydra's words
-        return own
+            return None
+        return composed
 
-    return compose
+    def _share(self, sweep: DictConfig, choices: tuple[str, ...]) -> tuple[bytes, bytes]:
+        """What jobs of the same choices share: without Hydra's own part, and whole."""
+        if choices not in self._shared:
+            composed = super().load_sweep_config(sweep, list(choices))
+            whole = pickle.dumps(composed)
+            with read_write(composed), open_dict(composed):
+                composed.pop("hydra")
+            self._shared[choices] = (pickle.dumps(composed), whole)
+        return self._shared[choices]
+
+    def _parse(self, line: str) -> Override:
+        if line not in self._parsed:
+            self._parsed[line] = OverridesParser.create(self).parse_override(line)
+        return self._parsed[line]
+
+    def _is_value(self, override: Override) -> bool:
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = key.startswith("hydra") or bool(self.get_group_options(key))
+        plain = not (override.is_add() or override.is_delete() or override.is_force_add())
+        return plain and override.package is None and not self._groups[key]

@@ -16,7 +16,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans."""
-        from hydra_plugins.badnet_sweep._composing import composer
+        from hydra_plugins.badnet_sweep._composing import SweepLoader
         from sweep import config, session
 
         assert self.hydra_context is not None  # noqa: S101
@@ -24,14 +24,15 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None  # noqa: S101
         # `${hydra:...}` means this sweep while its jobs are composed for the check.
         HydraConfig.instance().set_config(self.config)
-        loader = self.hydra_context.config_loader
+        loader = SweepLoader(self.hydra_context.config_loader)
+        self.hydra_context.config_loader = loader  # for the launcher too
         overrides = OverridesParser.create(loader).parse_overrides(
             [*self._parse_config(), *arguments]
         )
-        compose, launcher = composer(loader, self.config), self.launcher
+        master, launcher = self.config, self.launcher
         session.run_grid(
             [
-                (cell, config.typed(compose(cell)))
+                (cell, config.typed(loader.compose(master, cell)))
                 for cell in self.split_arguments(overrides, None)[0]
             ],
             launch=lambda jobs: launcher.launch(jobs, initial_job_idx=0),

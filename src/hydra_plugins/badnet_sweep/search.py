@@ -35,13 +35,16 @@ class OptunaSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search the space that command line and configuration span."""
+        from hydra_plugins.badnet_sweep._composing import SweepLoader
         from sweep import config, search, study
 
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101
         assert self.launcher is not None  # noqa: S101
         HydraConfig.instance().set_config(self.config)
-        loader, launcher, sweep = self.hydra_context.config_loader, self.launcher, self.config
+        loader = SweepLoader(self.hydra_context.config_loader)
+        self.hydra_context.config_loader = loader  # for the launcher too
+        launcher, master = self.launcher, self.config
         search.run(
             search.Settings(
                 self.study_name,
@@ -53,9 +56,7 @@ class OptunaSweeper(BasicSweeper):
                 self.constraints,
             ),
             study.parse_space(arguments, self.space, self.when),
-            compose=lambda overrides: config.typed(
-                loader.load_sweep_config(sweep, list(overrides))
-            ),
+            compose=lambda overrides: config.typed(loader.compose(master, list(overrides))),
             launch=lambda jobs, first: launcher.launch(
                 [list(job) for job in jobs], initial_job_idx=first
             ),
