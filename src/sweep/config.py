@@ -251,7 +251,7 @@ def describe(config: Config) -> dict[str, object]:
 
     def walk(prefix: str, value: Any) -> None:
         if is_dataclass(value):
-            value = {field.name: getattr(value, field.name) for field in fields(value)}
+            value = {part.name: getattr(value, part.name) for part in fields(value)}
         if isinstance(value, dict):
             for name, inner in value.items():
                 # `dataset.name` is what a user writes as `dataset=...`.
@@ -261,7 +261,7 @@ def describe(config: Config) -> dict[str, object]:
         else:
             flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
 
-    for field in fields(config):
-        if field.name not in _UNTOLD:
-            walk(field.name, getattr(config, field.name))
+    for part in fields(config):
+        if part.name not in _UNTOLD:
+            walk(part.name, getattr(config, part.name))
     return flat

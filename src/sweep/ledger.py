@@ -114,6 +114,11 @@ def modules(criterion: str, params: Mapping[str, Any]) -> frozenset[str]:
 
 
 @cache
+def _meaning(path: Path) -> str:
+    return ast.dump(ast.parse(path.read_bytes()))
+
+
+@cache
 def code_key(used: frozenset[str]) -> str:
     """A name for the code that computes a result; comments and layout do not count.
 
@@ -127,7 +132,7 @@ def code_key(used: frozenset[str]) -> str:
         own = ".".join((package.name, *place.with_suffix("").parts))
         shared = place.parts[0] != "criteria" or place.stem.startswith("_")
         if place.parts[0].removesuffix(".py") not in _SHOWS and (shared or own in used):
-            parts.append((str(place), ast.dump(ast.parse(path.read_bytes()))))
+            parts.append((str(place), _meaning(path)))
     return files.key(parts, [version(name) for name in _COMPUTES])
 
 

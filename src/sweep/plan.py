@@ -83,6 +83,16 @@ def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
     return Plan(configs, identities, cells, {key: runs[key] for key in runs if key in own} or runs)
 
 
+def shared_settings(configs: Sequence[Config]) -> dict[str, object]:
+    """The settings that are the same in every cell of a grid."""
+    told = [describe(config) for config in configs]
+    return {
+        name: value
+        for name, value in told[0].items()
+        if all(name in each and each[name] == value for each in told)
+    }
+
+
 def memory_of(config: Config) -> Path:
     """Where digests of files are remembered."""
     return cache_of(config) / "digests"

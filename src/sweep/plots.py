@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
 from sweep import files, summary
@@ -317,7 +318,7 @@ def _draw_series(axes: Axes, data: Series) -> None:
         axes.plot([pruned, place], [103, 109], color=MARK, lw=0.6, clip_on=False)
         axes.text(place, 110, text, ha="center", va="bottom", fontsize=8, color=MARK)
     axes.set(xlabel="channels pruned", xlim=(0, last), ylim=(0, 103))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def draw_overlay(data: Sequence[Series]) -> Figure:

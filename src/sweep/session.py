@@ -121,7 +121,7 @@ def run_grid(
         )
     store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.bury_the_dead()
-    todo = plan.make(configs, store.past_jobs())
+    todo = plan.make(configs, store.past_jobs(settings=plan.shared_settings(configs)))
     if first.plan:
         _show_plan(todo)
         return
@@ -132,7 +132,7 @@ def run_grid(
         if waiting:
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
-        rows = _rows(todo, store)
+        rows = _rows(todo, returns, store)
         _show(rows, store, run_id, first)
         errors = [
             (command_of(overrides[i]), value_of(job))
@@ -210,19 +210,23 @@ def interruptible(
         signal.signal(signal.SIGTERM, before)
 
 
-def _rows(todo: plan.Plan, store: Store) -> list[Row]:
+def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[Row]:
     """The lines of all jobs that are done, in the order of the grid."""
-    new = {
-        run.identity.config: run for run in reversed(store.past_jobs()) if run.status == "FINISHED"
+    rows = {index: cell.past.row for index, cell in enumerate(todo.cells) if cell.past}
+    rows |= {
+        index: value
+        for index, value in zip(todo.waiting, map(value_of, returns), strict=False)
+        if isinstance(value, Row)
     }
-    rows = []
-    for identity, cell in zip(todo.identities, todo.cells, strict=True):
-        past = cell.past or new.get(identity.config)
-        if past is not None and past.identity.code != identity.code:
-            continue
-        if past is not None and past.row is not None:
-            rows.append(past.row)
-    return rows
+    if len(returns) < len(todo.waiting):  # interrupted: the store knows how far it came
+        known = {todo.identities[index].config: index for index in todo.waiting}
+        for run in store.past_jobs(settings=plan.shared_settings(todo.configs)):
+            index = known.get(run.identity.config)
+            if index is None or run.status != "FINISHED" or run.row is None:
+                continue
+            if run.identity.code == todo.identities[index].code:
+                rows.setdefault(index, run.row)
+    return [row for _, row in sorted(rows.items()) if row]
 
 
 def value_of(job: JobReturn) -> Any:

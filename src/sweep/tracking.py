@@ -194,10 +194,23 @@ class Store:
         found = self._search(f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'")
         return next((str(run.info.run_id) for run in reversed(list(found))), None)
 
-    def past_jobs(self, config: str | None = None) -> list[Past]:
-        """Every job that the store holds, or those of one configuration, newest first."""
-        only = f" and tags.`sweep.config` = '{config}'" if config else ""
-        return [_past(run) for run in self._search(f"tags.`sweep.kind` = 'job'{only}")]
+    def past_jobs(
+        self, config: str | None = None, settings: Mapping[str, object] | None = None
+    ) -> list[Past]:
+        """The jobs that the store holds, newest first.
+
+        Args:
+            config: those of one configuration alone.
+            settings: those that were given these alone; a large store is read in part.
+        """
+        wanted = ["tags.`sweep.kind` = 'job'"]
+        if config:
+            wanted.append(f"tags.`sweep.config` = '{config}'")
+        for name, value in (settings or {}).items():
+            text = str(value)
+            if text and not set("'\"\\") & set(text):  # what a query can hold
+                wanted.append(f"params.`{name}` = '{text}'")
+        return [_past(run) for run in self._search(" and ".join(wanted))]
 
     def finished_job(self, run_id: str) -> tuple[Past, str]:
         """A finished job, and its configuration as YAML.

@@ -1,6 +1,8 @@
 """Configurations of many jobs, of which Hydra composes each choice of groups only once."""
 
 import pickle
+import re
+from collections.abc import Callable
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -21,17 +23,16 @@ class SweepLoader(ConfigLoaderImpl):
     def __init__(self, loader: ConfigLoader) -> None:
         """Load from where another loader does."""
         super().__init__(loader.get_search_path())
-        self._forget()
-
-    def _forget(self) -> None:
         self._parsed: dict[str, Override] = {}
         self._groups: dict[str, bool] = {}
         # Pickled: to read that is five times as fast as `deepcopy`.
-        self._shared: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self._shared: dict[tuple[str, ...], bytes] = {}
+        self._shared_own: dict[tuple[str, ...], bytes] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to other processes, which compose few jobs each."""
-        return self.__dict__ | {"_parsed": {}, "_groups": {}, "_shared": {}}
+        kept = ("_parsed", "_groups", "_shared", "_shared_own")
+        return self.__dict__ | {name: {} for name in kept}
 
     def compose(self, sweep: DictConfig, overrides: list[str]) -> DictConfig:
         """A job's configuration without Hydra's own part.
@@ -40,7 +41,7 @@ class SweepLoader(ConfigLoaderImpl):
             sweep: the sweep's configuration.
             overrides: the job's.
         """
-        composed = self._fill(sweep, overrides, whole=False)
+        composed = self._fill(sweep, overrides, self._share_own)
         if composed is None:
             composed = super().load_sweep_config(sweep, overrides)  # says what is wrong
             with read_write(composed), open_dict(composed):
@@ -51,7 +52,7 @@ class SweepLoader(ConfigLoaderImpl):
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
         """A job's configuration, as Hydra's launchers ask for it."""
-        composed = self._fill(master_config, sweep_overrides, whole=True)
+        composed = self._fill(master_config, sweep_overrides, self._share)
         if composed is None:
             return super().load_sweep_config(master_config, sweep_overrides)
         parsed = [self._parse(line) for line in sweep_overrides]
@@ -65,11 +66,16 @@ class SweepLoader(ConfigLoaderImpl):
         OmegaConf.copy_cache(from_config=master_config, to_config=composed)
         return composed
 
-    def _fill(self, sweep: DictConfig, overrides: list[str], *, whole: bool) -> DictConfig | None:
+    def _fill(
+        self,
+        sweep: DictConfig,
+        overrides: list[str],
+        share: Callable[[DictConfig, tuple[str, ...]], bytes],
+    ) -> DictConfig | None:
         """A copy of what jobs share with a job's values in it; None where one does not fit."""
         parsed = [self._parse(line) for line in overrides]
         choices = tuple(o.input_line or "" for o in parsed if not self._is_value(o))
-        composed: DictConfig = pickle.loads(self._share(sweep, choices)[whole])  # noqa: S301
+        composed: DictConfig = pickle.loads(share(sweep, choices))  # noqa: S301
         try:
             for override in parsed:
                 if self._is_value(override):
@@ -78,15 +84,21 @@ class SweepLoader(ConfigLoaderImpl):
             return None
         return composed
 
-    def _share(self, sweep: DictConfig, choices: tuple[str, ...]) -> tuple[bytes, bytes]:
-        """What jobs of the same choices share: without Hydra's own part, and whole."""
+    def _share(self, sweep: DictConfig, choices: tuple[str, ...]) -> bytes:
+        """What jobs of the same choices share."""
         if choices not in self._shared:
-            composed = super().load_sweep_config(sweep, list(choices))
-            whole = pickle.dumps(composed)
+            self._shared[choices] = pickle.dumps(super().load_sweep_config(sweep, list(choices)))
+        return self._shared[choices]
+
+    def _share_own(self, sweep: DictConfig, choices: tuple[str, ...]) -> bytes:
+        """The same without Hydra's own part."""
+        if choices not in self._shared_own:
+            composed = pickle.loads(self._share(sweep, choices))  # noqa: S301
             with read_write(composed), open_dict(composed):
                 composed.pop("hydra")
-            self._shared[choices] = (pickle.dumps(composed), whole)
-        return self._shared[choices]
+            _settle(composed)
+            self._shared_own[choices] = pickle.dumps(composed)
+        return self._shared_own[choices]
 
     def _parse(self, line: str) -> Override:
         if line not in self._parsed:
@@ -99,3 +111,17 @@ class SweepLoader(ConfigLoaderImpl):
             self._groups[key] = key.startswith("hydra") or bool(self.get_group_options(key))
         plain = not (override.is_add() or override.is_delete() or override.is_force_add())
         return plain and override.package is None and not self._groups[key]
+
+
+def _settle(node: DictConfig) -> None:
+    """Put in what resolvers give, `${root:}` for one: it depends on no setting of a job."""
+    for key in map(str, node):
+        if OmegaConf.is_missing(node, key):
+            continue
+        if OmegaConf.is_interpolation(node, key):
+            written = OmegaConf.to_container(node, resolve=False)
+            assert isinstance(written, dict)  # noqa: S101 - so is the node
+            if all(":" in name for name in re.findall(r"\$\{([^}]*)", str(written[key]))):
+                OmegaConf.update(node, key, node[key])
+        elif isinstance(node[key], DictConfig):
+            _settle(node[key])

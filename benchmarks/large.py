@@ -1,0 +1,188 @@
+"""Times plan, resumption and summary of a thousand cells in a store of ten thousand runs.
+
+`make bench-large` runs it; `benchmarks/README.md` says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep import __main__ as command_line
+from sweep import config, ledger, plan, session, summary
+from sweep.config import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HERE = Path(__file__).parent
+_SMALL = {"identities": 6, "train": 60, "valid": 5, "test": 5, "epochs": 6}
+_CRITERIA = (
+    "anp,apoz,class_selectivity,clp,entropy,fmp,fpgm,greedy,l1,l2,leave_one_out,max_activation,"
+    "mean_activation,oracle_greedy,random,rnp,shapley,std_activation,taylor,tsbd"
+)
+# Tables that hold what belongs to a run, and their column that names it.
+_TABLES = {
+    "runs": "run_uuid",
+    "params": "run_uuid",
+    "tags": "run_uuid",
+    "metrics": "run_uuid",
+    "latest_metrics": "run_uuid",
+    "inputs": "destination_id",
+}
+
+
+def command(work: Path, *overrides: str) -> list[str]:
+    """The command line of a sweep in a folder of its own."""
+    return [
+        *(sys.executable, "-m", "sweep", "-m"),
+        f"paths.data={work / 'data'}",
+        f"paths.mlruns={work / 'mlruns'}",
+        f"hydra.sweep.dir={work}/multirun/${{now:%H-%M-%S-%f}}",
+        *(f"dataset.{name}={value}" for name, value in _SMALL.items()),
+        *overrides,
+    ]
+
+
+def grid(cells: int) -> tuple[str, ...]:
+    """The overrides of a sweep of so many cells: 20 criteria, 2 orderings, and drops."""
+    drops = ",".join(f"{0.5 * (k + 1) / (cells // 40 + 1):.6f}" for k in range(cells // 40))
+    return f"criterion={_CRITERIA}", "ordering=increasing,decreasing", f"drop={drops}"
+
+
+def configured(work: Path, overrides: Sequence[str]) -> list[config.Config]:
+    """The configurations of a sweep's cells, as the command composes them."""
+    found: list[config.Config] = []
+
+    def instead(jobs: Sequence[tuple[list[str], config.Config]], **_: object) -> None:
+        found.extend(cell for _, cell in jobs)
+
+    run_grid, arguments = session.run_grid, sys.argv
+    session.run_grid, sys.argv = instead, command(work, *overrides)[2:]  # type: ignore[assignment]
+    try:
+        command_line.main()
+    finally:
+        session.run_grid, sys.argv = run_grid, arguments
+    return found
+
+
+def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
+    """Copy the one finished job of a store, until every cell is done and there are so many runs.
+
+    Args:
+        work: where the store lies.
+        cells: each gets a run of its own, with artifacts.
+        runs: how many runs there are in the end; those beyond the cells are of other work.
+    """
+    identities = [ledger.identify(cell, plan.memory_of(cell)) for cell in cells]
+    with closing(sqlite3.connect(work / "mlruns" / "mlflow.db")) as store, store:
+        (template,) = store.execute(
+            "SELECT run_uuid FROM tags WHERE key = 'sweep.kind' AND value = 'job'"
+        ).fetchone()
+        (row,) = store.execute(
+            "SELECT value FROM tags WHERE key = 'sweep.row' AND run_uuid = ?", (template,)
+        ).fetchone()
+        have = store.execute("SELECT count(*) FROM runs").fetchone()[0]
+        rows = {table: _rows(store, table, template) for table in _TABLES}
+        artifacts = work / "mlruns" / "artifacts"
+        for number in range(runs - have):
+            cell = cells[number] if number < len(cells) else None
+            run = uuid.uuid4().hex
+            told: dict[str, object] = describe(cell) if cell else {"seed": number}
+            changed: dict[str, Any] = {
+                "sweep.config": identities[number].config if cell else run,
+                **{name: str(value) for name, value in told.items()},
+            }
+            if cell:
+                changed["sweep.code"] = identities[number].code
+                changed["sweep.row"] = json.dumps([told, *json.loads(row)[1:]])
+                changed["mlflow.runName"] = summary.settings_name(told)
+                _copy_artifacts(artifacts / template / "artifacts", artifacts / run, told)
+            for table, kept in rows.items():
+                _insert(store, table, [_renamed(line, template, run, changed) for line in kept])
+
+
+def _rows(store: Any, table: str, run: str) -> list[dict[str, Any]]:
+    found = store.execute(f"SELECT * FROM {table} WHERE {_TABLES[table]} = ?", (run,))  # noqa: S608
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, line, strict=True)) for line in found]
+
+
+def _renamed(
+    line: dict[str, Any], template: str, run: str, changed: dict[str, Any]
+) -> dict[str, Any]:
+    """A row of the template as that of another run."""
+    own = {
+        name: value.replace(template, run) if isinstance(value, str) else value
+        for name, value in line.items()
+    }
+    if "input_uuid" in own:
+        own["input_uuid"] = uuid.uuid4().hex
+    if own.get("key") in changed:
+        own["value"] = changed[own["key"]]
+    return own
+
+
+def _insert(store: Any, table: str, lines: list[dict[str, Any]]) -> None:
+    names = ", ".join(f'"{name}"' for name in lines[0])
+    places = ", ".join("?" * len(lines[0]))
+    store.executemany(
+        f"INSERT INTO {table} ({names}) VALUES ({places})",  # noqa: S608
+        [tuple(line.values()) for line in lines],
+    )
+
+
+def _copy_artifacts(source: Path, target: Path, told: dict[str, object]) -> None:
+    place = target / "artifacts"
+    place.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.name == "result.json":
+            record = json.loads(path.read_text()) | {"settings": told}
+            (place / path.name).write_text(json.dumps(record))
+        else:
+            os.link(path, place / path.name)
+
+
+def timed(arguments: Sequence[str]) -> dict[str, float]:
+    """Run a command; its wall and processor time in seconds, and its peak memory in 10^9 bytes."""
+    start = time.perf_counter()
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as child:
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, " ".join(arguments)
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_gb": used.ru_maxrss * 1024 / 1e9,
+    }
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(prog="make bench-large", description=__doc__)
+    parser.add_argument("--cells", type=int, default=1000, help="%(default)s")
+    parser.add_argument("--runs", type=int, default=10_000, help="%(default)s")
+    parser.add_argument("--work", type=Path, default=Path("data/bench"), help="%(default)s")
+    options = parser.parse_args()
+    work = options.work.resolve() / f"large-{time.strftime('%Y%m%d-%H%M%S')}"
+    figures = {"one job": timed(command(work))}
+    wanted = grid(options.cells)
+    figures["plan, empty store"] = timed(command(work, *wanted, "plan=true"))
+    fill(work, configured(work, wanted), options.runs)
+    figures["plan"] = timed(command(work, *wanted, "plan=true"))
+    figures["resume and summary"] = timed(command(work, *wanted))
+    for name, found in figures.items():
+        print(name, *(f"{key} {value:.2f}" for key, value in found.items()), sep="\t")
+
+
+if __name__ == "__main__":
+    main()
