@@ -139,6 +139,8 @@ def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return clean, poisoned
 
 
+# Sections that are drawn; the table has all.
+_DRAWN = 4
 _LEGEND = (
     "Test sets, percent with 95% Wilson intervals; p by McNemar's exact test of G against the "
     "baseline's G (mean_activation, increasing). Area: mean ASR of B' on validation over "
@@ -264,11 +266,14 @@ def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) 
     from sweep import charts, plots
 
     found = lines(jobs, answers)
+    sections = [list(same) for _, same in groupby(found, key=lambda line: _context(line.job))]
     text = markdown(found)
+    if len(sections) > _DRAWN:
+        text += f"\nThere are plots of the first {_DRAWN} of these {len(sections)} sections.\n"
     files.write_text(folder / "comparison.csv", as_csv(found))
     files.write_text(folder / "comparison.md", text)
     plots.save(charts.draw_agreement(*agreement(jobs)), folder / "plots" / "agreement")
-    for number, (_, same) in enumerate(groupby(found, key=lambda line: _context(line.job)), 1):
+    for number, same in enumerate(sections[:_DRAWN], 1):
         group = _best_first(same)
         accuracy, attack = (
             [(count.rate, *wilson(count)) for count in counts]

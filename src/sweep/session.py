@@ -255,8 +255,9 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.A
             files.write_text(folder / "summary_over_seeds.csv", summary.seeds_csv(rows))
         records = _records(store, rows)
         runs = {report.strip_key(record): record.run_id for record in reversed(records)}
-        strips = {key: store.read(run, "samples.png") for key, run in runs.items()}
-        report.write(folder, records, {key: png for key, png in strips.items() if png}, about)
+        pictures = store.read_all(list(runs.values()), "samples.png")
+        strips = {key: pictures[run] for key, run in runs.items() if run in pictures}
+        report.write(folder, records, strips, about)
         if compare.is_wanted(records):
             table = compare.write(folder, records, _answers(store, records))
         store.log_files(run_id, folder)
@@ -265,14 +266,14 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.A
 
 def _records(store: Store, rows: Sequence[Row]) -> list[Record]:
     """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
-    kept = [(store.read(row.run_id, "result.json"), row.run_id) for row in rows]
-    return [Record.from_json(text.decode(), run_id) for text, run_id in kept if text]
+    kept = store.read_all([row.run_id for row in rows], "result.json")
+    return [Record.from_json(text.decode(), run_id) for run_id, text in kept.items()]
 
 
 def _answers(store: Store, records: Sequence[Record]) -> dict[str, compare.Answers]:
     """What jobs' networks answered to each test image, by run."""
-    kept = {record.run_id: store.read(record.run_id, "answers.npz") for record in records}
-    return {run: dict(np.load(io.BytesIO(packed))) for run, packed in kept.items() if packed}
+    kept = store.read_all([record.run_id for record in records], "answers.npz")
+    return {run: dict(np.load(io.BytesIO(packed))) for run, packed in kept.items()}
 
 
 def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> None:
