@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --extra dev
 .DEFAULT_GOAL := help
-.PHONY: help install install-scale sweep test test-ui test-scale lint ui bench bench-quick fuzz soak lock
+.PHONY: help install install-scale sweep test test-ui test-scale lint ui bench bench-quick bench-large fuzz soak lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: install ## time the sweep at the lab's size; options in BENCH, see benchm
 
 bench-quick: install ## the same on 1,000 images a set
 	$(BIN)/python benchmarks/bench.py --quick $(BENCH)
+
+bench-large: install ## a thousand cells in a store of ten thousand runs, and crowds that track at once
+	$(BIN)/python benchmarks/large.py $(BENCH)
 
 lock: ## bring the lock files up to date (needs uv)
 	$(LOCK) --extra slurm --extra ray --extra postgres --output-file requirements-scale.lock pyproject.toml

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import time
 import uuid
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import show
 from sweep import __main__ as command_line
 from sweep import config, ledger, plan, session, summary
 from sweep.config import describe
+from sweep.results import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +34,8 @@ _CRITERIA = (
     "anp,apoz,class_selectivity,clp,entropy,fmp,fpgm,greedy,l1,l2,leave_one_out,max_activation,"
     "mean_activation,oracle_greedy,random,rnp,shapley,std_activation,taylor,tsbd"
 )
+_WRITERS = (1, 2, 4, 8, 16)
+_JOBS_A_WRITER = 5
 # Tables that hold what belongs to a run, and their column that names it.
 _TABLES = {
     "runs": "run_uuid",
@@ -94,7 +100,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
         have = store.execute("SELECT count(*) FROM runs").fetchone()[0]
         rows = {table: _rows(store, table, template) for table in _TABLES}
         artifacts = work / "mlruns" / "artifacts"
-        for number in range(runs - have):
+        for number in range(max(runs - have, len(cells))):
             cell = cells[number] if number < len(cells) else None
             run = uuid.uuid4().hex
             told: dict[str, object] = describe(cell) if cell else {"seed": number}
@@ -166,22 +172,74 @@ def timed(arguments: Sequence[str]) -> dict[str, float]:
     }
 
 
+def write(folder: Path, jobs: int) -> None:
+    """Track a finished job again and again, as jobs do; print how long each took, in seconds."""
+    from sweep import tracking
+
+    record = Record.from_json((folder / "result.json").read_text(), "")
+    store = tracking.open_store(folder.parent / "mlruns", "writers")
+    sys.stdin.readline()  # all begin together
+    for _ in range(jobs):
+        start = time.perf_counter()
+        with store.run("job", {"sweep.kind": "job"}) as run_id:
+            store.log_settings(run_id, record.settings)
+            store.log_files(run_id, folder)
+            store.log_inputs(run_id, record.result.facts)
+            store.log_result(run_id, record.result)
+            store.tag(run_id, {"sweep.row": record.row.to_json()})
+        print(time.perf_counter() - start)
+
+
+def crowd(folder: Path, writers: int, jobs: int) -> dict[str, float]:
+    """Let many processes track at once: jobs a second, and seconds a job, middling and longest."""
+    own = [sys.executable, __file__, "--write", str(jobs), "--work", str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(own, **pipes) for _ in range(writers)]  # type: ignore[call-overload]
+    time.sleep(4 + 2 * writers)  # until all have loaded MLflow
+    start = time.perf_counter()
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    took = [float(line) for process in started for line in process.communicate()[0].splitlines()]
+    assert len(took) == writers * jobs, "a job was not tracked"
+    return {
+        "jobs_a_second": len(took) / (time.perf_counter() - start),
+        "middling_seconds": median(took),
+        "longest_seconds": max(took),
+    }
+
+
 def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(prog="make bench-large", description=__doc__)
     parser.add_argument("--cells", type=int, default=1000, help="%(default)s")
     parser.add_argument("--runs", type=int, default=10_000, help="%(default)s")
     parser.add_argument("--work", type=Path, default=Path("data/bench"), help="%(default)s")
+    parser.add_argument("--results", type=Path, default=_HERE / "results", help="%(default)s")
+    parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        write(options.work, options.write)
+        return
     work = options.work.resolve() / f"large-{time.strftime('%Y%m%d-%H%M%S')}"
-    figures = {"one job": timed(command(work))}
-    wanted = grid(options.cells)
-    figures["plan, empty store"] = timed(command(work, *wanted, "plan=true"))
-    fill(work, configured(work, wanted), options.runs)
-    figures["plan"] = timed(command(work, *wanted, "plan=true"))
-    figures["resume and summary"] = timed(command(work, *wanted))
-    for name, found in figures.items():
-        print(name, *(f"{key} {value:.2f}" for key, value in found.items()), sep="\t")
+    figures = {"one job, and what is made once": timed(command(work))}
+    artifacts = next((work / "mlruns" / "artifacts").glob("*/artifacts/result.json")).parent
+    folder = shutil.copytree(artifacts, work / "artifacts")
+    for writers in _WRITERS:
+        print(f"{writers} writers ...", file=sys.stderr, flush=True)
+        figures[f"{writers} writers"] = crowd(folder, writers, _JOBS_A_WRITER)
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        wanted = grid(options.cells)
+        print("plan, resumption and summary ...", file=sys.stderr, flush=True)
+        figures[f"plan of {options.cells} cells, new store"] = timed(
+            command(work, *wanted, "plan=true")
+        )
+        fill(work, configured(work, wanted), options.runs)
+        held = f"{options.cells} cells, {options.runs} runs in the store"
+        figures[f"plan of {held}"] = timed(command(work, *wanted, "plan=true"))
+        figures[f"resumption and summary of {held}"] = timed(command(work, *wanted))
+    kind = "server" if "MLFLOW_TRACKING_URI" in os.environ else "sqlite"
+    show.large(figures, options.results / f"large_{kind}.md")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _BARS = (
@@ -60,12 +61,28 @@ def table(facts: dict[str, Any], path: Path) -> None:
     sizes = ", ".join(f"{name} {count:,}" for name, count in facts["images"].items())
     title = f"{facts['badnet']}; {sizes}"
     header = ("", "wall", "processors", "target", "met")
+    _show(title, header, rows(facts), path)
+
+
+def large(figures: dict[str, dict[str, float]], path: Path) -> None:
+    """Print what `large.py` found, and write it as Markdown."""
+    names = list(dict.fromkeys(name for found in figures.values() for name in found))
+    header = ("", *(name.replace("_", " ") for name in names))
+    body = [
+        (what, *(f"{found[name]:.2f}" if name in found else "" for name in names))
+        for what, found in figures.items()
+    ]
+    _show(f"{path.stem.replace('_', ' ')}", header, body, path)
+
+
+def _show(title: str, header: Sequence[str], body: Iterable[Sequence[str]], path: Path) -> None:
     shown = Table(*header, title=title)
-    lines = [f"{title}\n", f"| {' | '.join(header)} |", "|---|---:|---:|---:|---|"]
-    for row in rows(facts):
+    lines = [f"{title}\n", f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+    for row in body:
         shown.add_row(*row)
         lines.append(f"| {' | '.join(row)} |")
     Console().print(shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
 
