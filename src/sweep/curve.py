@@ -10,12 +10,9 @@ from sweep.drop import find_stop
 from sweep.results import Curve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-
-# Removals that are looked at together while the stop is not known.
-_BLOCK = 4
 
 
 class Walker(Protocol):
@@ -25,13 +22,8 @@ class Walker(Protocol):
     def total(self) -> int:
         """Number of images n."""
 
-    def hits(
-        self, removed: Sequence[int], channels: Sequence[int], before: int
-    ) -> NDArray[np.int64]:
-        """Answers that equal the label after each further removal, (len(channels),).
-
-        `before` is how many do without `removed` alone.
-        """
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[int]:
+        """How many answers equal the label after each further removal, as far as is asked for."""
 
     def first(self) -> int:
         """Answers that equal the label before any removal."""
@@ -54,20 +46,18 @@ def trace(
         known: the beginning of the same curve, to go on from.
 
     Returns:
-        The curve, which may go some steps beyond the stop.
+        The curve, to the stop or, where `known` went further, to its end.
     """
     right = list(known.clean_correct) if known else [clean.first()]
-    while len(right) <= len(order):
-        if drop is not None and find_stop(right, clean.total, drop).reached:
-            break
-        step = len(right) - 1
-        block = order[step : step + _BLOCK] if drop is not None else order[step:]
-        right.extend(int(hits) for hits in clean.hits(order[:step], block, right[-1]))
+    step = len(right) - 1
+    further = clean.hits(order[:step], order[step:])
+    while len(right) <= len(order) and not (
+        drop is not None and find_stop(right, clean.total, drop).reached
+    ):
+        right.append(next(further))
     hits = list(known.attack_hits) if known else [poisoned.first()]
     step = len(hits) - 1
-    missing = order[step : len(right) - 1]
-    if missing:
-        hits.extend(int(count) for count in poisoned.hits(order[:step], missing, hits[-1]))
+    hits.extend(poisoned.hits(order[:step], order[step : len(right) - 1]))
     return Curve(
         channels=tuple(order[: len(right) - 1]),
         clean_correct=tuple(right),
@@ -93,24 +83,3 @@ def unpack(array: NDArray[np.int64], clean_total: int, attack_total: int) -> Cur
     """What `pack` packed."""
     channels, right, hits = array.tolist()
     return Curve(tuple(channels[1:]), tuple(right), clean_total, tuple(hits), attack_total)
-
-
-def skip_dead(
-    run: Callable[[Sequence[int], Sequence[int]], NDArray[np.int64]],
-    alive: NDArray[np.bool_],
-    removed: Sequence[int],
-    channels: Sequence[int],
-    before: int,
-) -> NDArray[np.int64]:
-    """Counts after each removal, where only channels that live on the set are run.
-
-    Args:
-        run: gives the counts after each of some live channels is removed.
-        alive: whether a channel ever differs from its removed value on the set, (C,).
-        removed: channels that are gone already.
-        channels: channels that go one after another.
-        before: the count before the first of them goes.
-    """
-    live = [channel for channel in channels if alive[channel]]
-    counts = np.concatenate([[before], run(removed, live)]) if live else np.array([before])
-    return np.asarray(counts[np.cumsum(alive[list(channels)])], np.int64)

@@ -1,16 +1,15 @@
 """A network cut at a layer and ready to run: activations, full answers and walks along an order.
 
 A *walk* gives the answers after each of a sequence of removals at a fraction of the price of
-running the rest of the network each time:
+running the rest of the network each time, and keeps no sums that rounding could pile up in:
 
-* it goes backwards and puts channels back, so that sums grow as a full evaluation's do, and no
-  rounding error of something large is left behind in something small;
-* an image on which a channel is as if removed does not change with it, and is not run;
-* where the layer feeds Dense and Conv2D layers, only what comes after them is run (`linear`);
+* an image on which the removed channel is as if removed keeps its answer, and is not run;
+* any other is run from the layer on, as in a full evaluation, and only channels that are left and
+  awake take part where the layer feeds Dense and Conv2D layers (`linear`);
 * where the last layer is Dense, |delta logit_y - delta logit_j| <= |delta h| * |w_y - w_j|
   (Cauchy-Schwarz on its input h): an image whose margin is larger keeps its answer;
-* an image whose two best classes lie closer than rounding can move them is answered by the full
-  evaluation instead, so that drift never decides.
+* an image whose two best classes lie closer than rounding can move them is answered by the network
+  as Keras has it.
 """
 
 from __future__ import annotations
@@ -18,15 +17,16 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from sweep.graph import nodes_of
-from sweep.linear import Linear, find_rest
-from sweep.masked import Masked, Stages, compiled
+from sweep.linear import find_rest
+from sweep.masked import Stages, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     Keep = NDArray[np.bool_]
     Rows = NDArray[np.intp]
 
-# Images a call: small enough that what a walk keeps of them stays in a core's cache. The front's
-# maps are larger.
+# Images a call; the front's maps are larger.
 CHUNK = 1024
 FRONT_BATCH = 64
 # Two classes closer than this fraction of the largest output are a tie as far as float32 can tell.
@@ -55,14 +54,22 @@ def workers() -> int:
     return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
 
 
-class Way(Protocol):
-    """A chunk of images on its way through a walk."""
+@dataclass
+class _Known:
+    """What is known of a set's images on a walk.
 
-    def now(self) -> Floats:
-        """What decides on the answer, for every image (b, d)."""
+    Attributes:
+        labels: the answers, (n,).
+        slack: how far their logits lay above all others when last computed, (n,); -inf where that
+            is not known.
+        values: the last Dense layer's input then, (n, d), where the bound needs it.
+        awake: on which images a channel differs from what it is once removed, (n, C).
+    """
 
-    def restore(self, channel: int) -> tuple[Rows, Floats]:
-        """Put a channel back: the images that it changes, (t,), and their rows of `now`, (t, d)."""
+    labels: Labels
+    slack: Floats
+    values: Floats | None = None
+    awake: Keep | None = None
 
 
 class Engine:
@@ -92,7 +99,7 @@ class Engine:
 
     @property
     def incremental(self) -> bool:
-        """Whether walks update linear pre-activations, or run the rest of the network."""
+        """Whether only channels that are left and awake take part, or the whole rest is run."""
         return self._rest is not None
 
     def activations(self, batches: Iterable[Floats]) -> Iterator[Floats]:
@@ -102,8 +109,24 @@ class Engine:
         """
         return _ahead(lambda images: np.asarray(self._front(tf.constant(images))), batches)
 
+    def awake(self, activations: Floats, removed: Iterable[int] = ()) -> Keep:
+        """On which images each channel differs from what it is once removed, (n, C).
+
+        Args:
+            activations: (n, h, w, C) of the first site of B.
+            removed: channels that are taken away; by it, those of later sites may wake.
+        """
+        keep = self._keep(removed)
+
+        def look(start: int) -> Keep:
+            part = activations[start : start + CHUNK]
+            made = [part] if len(self.sites) == 1 else self._stages.run(part, keep)[:-1]
+            return self._stages.awake(made)
+
+        return np.concatenate(list(_ahead(look, range(0, len(activations), CHUNK))))
+
     def answers(self, activations: Floats, removed: Iterable[int] = ()) -> Labels:
-        """Full evaluation of the network without some channels.
+        """Full evaluation of the network without some channels: every image, from the layer on.
 
         Args:
             activations: (n, h, w, C) of the first site of B.
@@ -112,71 +135,73 @@ class Engine:
         Returns:
             (n,) labels, argmax with the lowest index on ties.
         """
-        keep = self._keep(removed)
-        parts = _ahead(lambda part: self._answer(part, keep), _chunks(activations))
-        return np.concatenate(list(parts))
+        total = len(activations)
+        known = _Known(np.zeros(total, np.int32), np.full(total, -np.inf, np.float32))
+        self._evaluate(activations, self._keep(removed), np.arange(total), known)
+        return known.labels
 
-    def walk(self, activations: Floats, removed: Sequence[int], channels: Sequence[int]) -> Labels:
-        """Answers after each further removal.
+    def walk(
+        self, activations: Floats, removed: Sequence[int], channels: Sequence[int], labels: Labels
+    ) -> Iterator[Labels]:
+        """Answers after each further removal; what is not asked for is not computed.
 
         Args:
             activations: (n, h, w, C) of the first site of B.
             removed: channels that are gone already.
             channels: the K channels that go one after another.
+            labels: (n,) answers without `removed`.
 
-        Returns:
-            (K, n) labels; row k is what `answers` gives without `removed` and `channels[:k + 1]`.
+        Yields:
+            K times (n,) labels; number k is what `answers` gives without `removed` and
+            `channels[:k + 1]`.
         """
-        keep = self._keep([*removed, *channels])
-        if self._rest is not None:
-            self._rest.prepare(channels[1:])
-        parts = _ahead(lambda part: self._walk_chunk(part, keep, channels), _chunks(activations))
-        return np.concatenate(list(parts), axis=1)
+        total, keep = len(activations), self._keep(removed)
+        known = _Known(labels.copy(), np.full(total, -np.inf, np.float32))
+        known.awake = self.awake(activations, removed)
+        if self._rest is not None and self._rest.width:
+            known.values = np.zeros((total, self._rest.width), np.float32)
+        for channel in channels:
+            keep[channel] = False
+            self._evaluate(activations, keep, np.flatnonzero(known.awake[:, channel]), known)
+            yield known.labels.copy()
 
-    def _answer(self, part: Floats, keep: Keep) -> Labels:
-        """The answers to a chunk (b, h, w, C), computed from scratch."""
+    def _evaluate(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
+        """Bring what is known of some images up to date, a chunk at a time."""
+        parts = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+        for _ in _ahead(lambda part: self._update(activations, keep, part, known), parts):
+            pass
+
+    def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
+        part = activations[rows]
         if self._rest is None:
-            return self._answer_as_keras(part, keep)
-        labels, slack = self._decide(Linear(self._rest, part, keep).now())
-        self._settle(part, keep, labels, np.flatnonzero(~(slack > 0)))
-        return labels
+            *made, values = self._stages.run(part, keep)
+            if known.awake is not None:
+                known.awake[rows] = self._stages.awake(made)
+        else:
+            values = self._rest.run(part, keep)
+        if self._rest is not None and known.values is not None:
+            moved = self._rest.may_change(
+                values - known.values[rows], known.labels[rows], known.slack[rows]
+            )
+            part, rows, values = part[moved], rows[moved], values[moved]
+            known.values[rows] = values
+        if len(rows):
+            labels, slack = self._decide(values)
+            near = np.flatnonzero(~(slack > 0))
+            labels[near] = self._settle(part[near], keep)
+            known.labels[rows], known.slack[rows] = labels, slack
 
-    def _walk_chunk(self, part: Floats, keep: Keep, channels: Sequence[int]) -> Labels:
-        """Rows of `walk` for a chunk; `keep` is what remains at the end of the walk."""
-        rest, keep = self._rest, keep.copy()
-        way: Way = Linear(rest, part, keep) if rest else Masked(self._stages, part, keep)
-        rows = np.empty((len(channels), len(part)), np.int32)
-        # What each image's answer was last computed from, that answer, and its lead over others.
-        known = np.array(way.now())
-        labels, slack = self._decide(known)
-        changed = np.arange(len(part))
-        for k in reversed(range(len(channels))):
-            self._settle(part, keep, labels, changed[~(slack[changed] > 0)])
-            rows[k] = labels
-            if k == 0:
-                break
-            keep[channels[k]] = True
-            changed, values = way.restore(channels[k])
-            if rest is not None and len(changed):
-                moved = rest.may_change(values - known[changed], labels[changed], slack[changed])
-                changed, values = changed[moved], values[moved]
-            if len(changed):
-                known[changed] = values
-                labels[changed], slack[changed] = self._decide(values)
-        return rows
-
-    def _settle(self, part: Floats, keep: Keep, labels: Labels, near: Rows) -> None:
-        """Put in the answers of images that are too close to call from the network itself.
+    def _settle(self, part: Floats, keep: Keep) -> Labels:
+        """The answers to images that are too close to call, (b,), from the network itself.
 
         It is asked for a fixed number at a time: rounding may depend on how many are asked for.
         """
-        for start in range(0, len(near), _TIES):
-            rows = near[start : start + _TIES]
-            answers = self._answer_as_keras(part[np.resize(rows, _TIES)], keep)
-            labels[rows] = answers[: len(rows)]
-
-    def _answer_as_keras(self, part: Floats, keep: Keep) -> Labels:
-        return np.asarray(Masked(self._stages, part, keep).now().argmax(axis=1), np.int32)
+        answers = np.empty(len(part), np.int32)
+        for start in range(0, len(part), _TIES):
+            few = part[start : start + _TIES]
+            *_, values = self._stages.run(np.resize(few, (_TIES, *few.shape[1:])), keep)
+            answers[start : start + _TIES] = values[: len(few)].argmax(axis=1)
+        return answers
 
     def _decide(self, values: Floats) -> tuple[Labels, Floats]:
         """Labels (b,), and how far the best class lies above the second beyond rounding (b,)."""
@@ -193,11 +218,6 @@ class Engine:
         keep = np.ones(self.channels, bool)
         keep[list(removed)] = False
         return keep
-
-
-def _chunks(activations: Floats) -> Iterator[Floats]:
-    for start in range(0, len(activations), CHUNK):
-        yield activations[start : start + CHUNK]
 
 
 def _ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """Where a layer feeds Dense and Conv2D layers, their pre-activations are linear in its channels.
 
-So a channel that comes or goes adds or takes its share, and only what follows is run.
+So a channel that is removed, or as if removed, takes no part in the sum and costs nothing.
 """
 
 from __future__ import annotations
@@ -33,9 +33,6 @@ _LINEAR_PER_CHANNEL = (
     layers.SpatialDropout2D,
     layers.ZeroPadding2D,
 )
-# A channel's share is kept as a matrix from positions to pre-activations. On large maps that would
-# be more work than running the network, so they go the general way. Numbers, of all channels.
-_MATRICES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,6 @@ class Consumer:
     before: tuple[Any, ...]
     channels: int
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the pre-activation, without the images."""
-        return tuple(int(size) for size in self.output.shape[1:])
-
-    @property
-    def units(self) -> int:
-        """How many numbers the pre-activation has for an image."""
-        return int(np.prod(self.shape))
-
     def kernel(self, channels: Any) -> tf.Tensor:
         """The part of the kernel that reads some channels, in their order."""
         kernel = self.layer.kernel.value
@@ -75,72 +62,56 @@ class Consumer:
         return tf.reshape(cut, (-1, units))
 
     def apply(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """What channels (b, h, w, L) contribute to the pre-activation, flat, (b, units)."""
+        """What channels (b, h, w, L) contribute to the pre-activation."""
         for layer in self.before:
             x = layer(x)
         if len(kernel.shape) == 2:
             return tf.matmul(x, kernel)
-        x = tf.nn.convolution(
+        return tf.nn.convolution(
             x,
             kernel,
             strides=self.layer.strides,
             padding=self.layer.padding.upper(),
             dilations=self.layer.dilation_rate,
         )
-        return tf.reshape(x, (-1, self.units))
 
-    def bias(self) -> tf.Tensor:
-        """The pre-activation of nothing, flat, (units,)."""
-        if self.layer.bias is None:
-            return tf.zeros((self.units,))
-        return tf.reshape(tf.broadcast_to(self.layer.bias.value, self.shape), (-1,))
+    def bias(self) -> Any:
+        """The pre-activation of nothing."""
+        return 0.0 if self.layer.bias is None else self.layer.bias.value
 
 
 class Rest:
-    """What comes after the layer: its consumers' pre-activations, the last Dense, the logits.
-
-    The consumers' pre-activations lie side by side in one matrix, the *state*, (b, units).
-    """
+    """What comes after the layer: its consumers' pre-activations, the last Dense, the logits."""
 
     def __init__(
         self, nodes: Sequence[Node], consumers: Sequence[Consumer], removed: Floats
     ) -> None:
         """Use `find_rest`."""
         height, width, channels = removed.shape
-        self.removed = removed
-        self._consumers = consumers
-        self._basis = np.eye(height * width, dtype=np.float32).reshape(-1, height, width, 1)
-        self._matrices: dict[int, tf.Tensor] = {}
+        self._removed = removed
         self._head, target = _find_head(nodes)
         for consumer in consumers:
             if consumer.layer is self._head:
                 self._head, target = None, consumer.output
+        self.width = 0 if self._head is None else int(target.shape[-1])
         hidden = _after(consumers, target)
-        empty = tf.concat([consumer.bias() for consumer in consumers], axis=0)
-        empty += self._contribution(removed[None], np.arange(channels))[0]
+        every = np.arange(channels)
+        # The pre-activations once all channels are removed.
+        empty = [c.apply(removed[None], c.kernel(every)) + c.bias() for c in consumers]
 
-        def begin(x: tf.Tensor, channels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            state = empty + self._contribution(x, channels)
-            return state, hidden(state)
+        def run(x: tf.Tensor, channels: tf.Tensor) -> Any:
+            return hidden(
+                [
+                    c.apply(x, c.kernel(channels)) + nothing
+                    for c, nothing in zip(consumers, empty, strict=True)
+                ]
+            )
 
-        def advance(state: tf.Tensor, share: tf.Tensor, matrix: tf.Tensor) -> Any:
-            state += tf.matmul(share, matrix)
-            return state, hidden(state)
-
-        units = empty.shape[0]
-        self.begin = tf.function(
-            begin,
+        self._run = tf.function(
+            run,
             input_signature=[
                 tf.TensorSpec((None, height, width, None)),
                 tf.TensorSpec((None,), tf.int32),
-            ],
-        )
-        self.advance = tf.function(
-            advance,
-            input_signature=[
-                tf.TensorSpec((None, units)),
-                tf.TensorSpec((None, height * width)),
-                tf.TensorSpec((height * width, units)),
             ],
         )
         if self._head is not None:
@@ -149,21 +120,24 @@ class Rest:
                 self._run_head, input_signature=[tf.TensorSpec(target.shape)]
             )
 
-    def prepare(self, channels: Sequence[int]) -> None:
-        """Make what `matrix` gives; not to be done by several threads at once."""
-        for channel in channels:
-            if channel not in self._matrices:
-                self._matrices[channel] = self._contribution(self._basis, [channel])
+    def run(self, part: Floats, keep: NDArray[np.bool_]) -> Floats:
+        """The last Dense layer's input, or the logits where there is no such layer, (b, d).
 
-    def matrix(self, channel: int) -> tf.Tensor:
-        """What a channel contributes to the pre-activations from each position, (h * w, units)."""
-        return self._matrices[channel]
+        Args:
+            part: the layer's output for some images, (b, h, w, C).
+            keep: which channels are not removed, (C,).
+        """
+        # Relative to a removed channel's value, a channel that sleeps is 0.
+        alive = keep & (part != self._removed).any(axis=(0, 1, 2))
+        live = np.flatnonzero(alive).astype(np.int32)
+        if not len(live):  # TensorFlow has no convolution of nothing
+            live = np.zeros(1, np.int32)
+            part = np.broadcast_to(self._removed, part.shape)
+        x = np.take(part, live, axis=-1) - self._removed[..., live]
+        return np.asarray(self._run(tf.constant(x), tf.constant(live)))
 
     def logits(self, hidden: Floats) -> Floats:
-        """The network's output, up to softmax; `hidden` (b, d) is what `begin` and `advance` give.
-
-        That is the last Dense layer's input, or the logits where there is no such layer.
-        """
+        """The network's output, up to softmax; `hidden` (b, d) is what `run` gives."""
         return hidden if self._head is None else np.asarray(self._logits(hidden))
 
     def may_change(self, moved: Floats, labels: NDArray[np.int32], slack: Floats) -> Any:
@@ -180,56 +154,9 @@ class Rest:
         reach = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved)) * self._spread[labels]
         return reach >= slack
 
-    def _contribution(self, x: Any, channels: Any) -> tf.Tensor:
-        """What channels (b, h, w, L) add to the state."""
-        parts = [c.apply(tf.convert_to_tensor(x), c.kernel(channels)) for c in self._consumers]
-        return tf.concat(parts, axis=1)
-
     def _run_head(self, hidden: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(hidden, self._head.kernel)
         return logits if self._head.bias is None else logits + self._head.bias
-
-
-class Linear:
-    """A chunk of images whose pre-activations are kept, while channels are put back."""
-
-    def __init__(self, rest: Rest, part: Floats, keep: NDArray[np.bool_]) -> None:
-        """Begin.
-
-        Args:
-            rest: what comes after the layer.
-            part: the layer's output for the chunk, (b, h, w, C).
-            keep: which channels are not removed, (C,).
-        """
-        self._rest = rest
-        # Relative to a removed channel's value, a channel that sleeps on an image is 0.
-        self._part = part - rest.removed
-        alive = keep & self._part.reshape(-1, len(keep)).any(axis=0)
-        live = np.flatnonzero(alive).astype(np.int32)
-        x = self._part[..., live]
-        if not len(live):  # TensorFlow has no convolution of nothing
-            live, x = np.zeros(1, np.int32), np.zeros_like(self._part[..., :1])
-        state, hidden = rest.begin(tf.constant(x), tf.constant(live))
-        self._state = np.array(state)
-        self._hidden = np.asarray(hidden)
-
-    def now(self) -> Floats:
-        """The hidden values of all images, (b, d), as they are at first."""
-        return self._hidden
-
-    def restore(self, channel: int) -> tuple[Rows, Floats]:
-        """Put a channel back: the images that it changes, (t,), and their hidden values, (t, d)."""
-        share = self._part[..., channel].reshape(len(self._part), -1)
-        touched = np.flatnonzero(share.any(axis=1))
-        if not len(touched):
-            return touched, self._hidden[:0]
-        state, hidden = self._rest.advance(
-            tf.constant(self._state[touched]),
-            tf.constant(share[touched]),
-            self._rest.matrix(channel),
-        )
-        self._state[touched] = np.asarray(state)
-        return touched, np.asarray(hidden)
 
 
 def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None:
@@ -241,20 +168,16 @@ def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None
         removed: what it puts out for removed channels, (h, w, C).
     """
     consumers = _find_consumers(nodes, site)
-    if not consumers or removed.size * sum(c.units for c in consumers) > _MATRICES:
-        return None
-    return Rest(nodes, consumers, removed)
+    return Rest(nodes, consumers, removed) if consumers else None
 
 
 def _after(consumers: Sequence[Consumer], target: Any) -> Any:
-    """The way from the consumers' pre-activations, flat and side by side, to a tensor."""
+    """The way from the consumers' pre-activations to a tensor."""
     fed = [consumer.output for consumer in consumers]
     direct = [i for i, tensor in enumerate(fed) if tensor is target]
     after = None if direct else keras.Model(fed, target)
 
-    def run(state: tf.Tensor) -> tf.Tensor:
-        flat = tf.split(state, [consumer.units for consumer in consumers], axis=1)
-        pre = [tf.reshape(x, (-1, *c.shape)) for x, c in zip(flat, consumers, strict=True)]
+    def run(pre: Sequence[tf.Tensor]) -> tf.Tensor:
         if after is None:
             layer, x = consumers[direct[0]].layer, pre[direct[0]]
             # A softmax keeps the order of its inputs; leaving it out spares the exponentials.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from sweep.network import prune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Keep = NDArray[np.bool_]
-    Rows = NDArray[np.intp]
 
 
 class Stages:
@@ -30,68 +29,43 @@ class Stages:
         tensors = [site.tensor for site in sites]
         ends = [*tensors[1:], model.outputs[0]]
         # Stage i makes the output of site i + 1 (at last the network's) from those of 0..i.
-        self.compiled = [compiled(keras.Model(tensors[: i + 1], end)) for i, end in enumerate(ends)]
+        self._compiled = [
+            compiled(keras.Model(tensors[: i + 1], end)) for i, end in enumerate(ends)
+        ]
         # What each site puts out, whatever the image, once all its channels are removed.
         self.removed = _removed_values(model, sites)
-        self._starts = np.cumsum([0, *(site.channels for site in sites)])
+        self._ends = np.cumsum([site.channels for site in sites])
 
-    def locate(self, channel: int) -> tuple[int, int]:
-        """A channel's site, and its number there."""
-        site = int(np.searchsorted(self._starts, channel, "right")) - 1
-        return site, channel - int(self._starts[site])
-
-    def bare(self, values: Floats, keep: Keep, site: int) -> Floats:
-        """A site's output (b, h, w, C) as it is without the channels that are not kept."""
-        kept = keep[self._starts[site] : self._starts[site + 1]]
-        return values if kept.all() else np.where(kept, values, self.removed[site])
-
-
-class Masked:
-    """A chunk of images on its way through the stages, while channels are put back."""
-
-    def __init__(self, stages: Stages, part: Floats, keep: Keep) -> None:
-        """Run the network.
+    def run(self, part: Floats, keep: Keep) -> list[Floats]:
+        """Run the network without the channels that are not kept.
 
         Args:
-            stages: the network from its first site on.
-            part: the first site's output for the chunk, (b, h, w, C).
-            keep: which channels, numbered through all sites, are not removed; not copied.
-        """
-        self._stages = stages
-        self._keep = keep
-        # The sites' outputs before masking, and the network's.
-        self._made = [part]
-        self._made += self._run(0, slice(None))
-
-    def now(self) -> Floats:
-        """The network's output, (b, N)."""
-        return self._made[-1]
-
-    def restore(self, channel: int) -> tuple[Rows, Floats]:
-        """Put a channel back that is marked as kept by now.
+            part: the first site's output for some images, (b, h, w, C).
+            keep: which channels, numbered through all sites, are not removed.
 
         Returns:
-            The images that may change with it, (t,), and the network's output for them, (t, N).
+            What each site puts out before its own channels go, and the network's output, (b, N).
         """
-        site, local = self._stages.locate(channel)
-        there = self._made[site][..., local] != self._stages.removed[site][..., local]
-        touched = np.flatnonzero(there.any(axis=(1, 2)))
-        if len(touched):
-            for later, values in enumerate(self._run(site, touched), start=site + 1):
-                if not self._made[later].flags.writeable:
-                    self._made[later] = self._made[later].copy()
-                self._made[later][touched] = values
-        return touched, self._made[-1][touched]
+        made, masked = [part], []
+        for stage, kept, removed in zip(
+            self._compiled, np.split(keep, self._ends[:-1]), self.removed, strict=True
+        ):
+            bare = made[-1] if kept.all() else np.where(kept, made[-1], removed)
+            masked.append(tf.constant(bare))
+            made.append(np.asarray(stage(*masked)))
+        return made
 
-    def _run(self, site: int, rows: Rows | slice) -> Iterator[Floats]:
-        """Run everything after a site for some images: later sites' outputs, then the network's."""
-        stages = self._stages
-        inputs = [stages.bare(self._made[i][rows], self._keep, i) for i in range(site + 1)]
-        for i in range(site, len(stages.compiled)):
-            values = np.asarray(stages.compiled[i](*map(tf.constant, inputs)))
-            yield values
-            if i + 1 < len(stages.compiled):
-                inputs.append(stages.bare(values, self._keep, i + 1))
+    def awake(self, made: Sequence[Floats]) -> Keep:
+        """On which images each channel differs from what it is once removed, (b, C).
+
+        Args:
+            made: what each site puts out before its own channels go, (b, h, w, its channels).
+        """
+        there = [
+            (values != removed).any(axis=(1, 2))
+            for values, removed in zip(made, self.removed, strict=True)
+        ]
+        return np.concatenate(there, axis=1)
 
 
 def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:

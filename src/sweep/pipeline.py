@@ -110,16 +110,11 @@ class Subject:
         """Right answers of B."""
         return metrics.share(self.answers(()), self.labels).hits
 
-    def hits(
-        self, removed: Sequence[int], channels: Sequence[int], before: int
-    ) -> NDArray[np.int64]:
-        """Right answers after each further removal; `before` without `removed` alone."""
-
-        def run(gone: Sequence[int], live: Sequence[int]) -> NDArray[np.int64]:
-            rows = self.network.engine.walk(self.activations, gone, live)
-            return np.asarray((rows == self.labels).sum(axis=1), np.int64)
-
-        return curve.skip_dead(run, self.alive(), removed, channels, before)
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[int]:
+        """Right answers after each further removal, as far as is asked for."""
+        before = self.answers(removed)
+        for answers in self.network.engine.walk(self.activations, removed, channels, before):
+            yield metrics.share(answers, self.labels).hits
 
     def alive(self) -> NDArray[np.bool_]:
         """Whether each channel ever differs from its removed value on the set, (C,)."""
@@ -128,11 +123,7 @@ class Subject:
             return np.ones(engine.channels, bool)
 
         def make(path: Path, _: object) -> None:
-            alive = np.zeros(engine.channels, bool)
-            for start in range(0, self.total, 1024):
-                part = self.activations[start : start + 1024]
-                alive |= (part != engine.removed_value).any(axis=(0, 1, 2))
-            np.save(path, alive)
+            np.save(path, engine.awake(self.activations).any(axis=0))
 
         found: Any = self.cache.array("alive", files.key("alive", _code(), self.key), make)
         return np.asarray(found)
