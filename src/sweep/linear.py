@@ -113,11 +113,12 @@ class Rest:
                 tf.TensorSpec((None, height, width, None)),
                 tf.TensorSpec((None,), tf.int32),
             ],
+            autograph=False,
         )
         if self._head is not None:
             self._spread = _spread_of_classes(np.asarray(self._head.kernel))
             self._logits = tf.function(
-                self._run_head, input_signature=[tf.TensorSpec(target.shape)]
+                self._run_head, input_signature=[tf.TensorSpec(target.shape)], autograph=False
             )
 
     def run(self, part: Floats, keep: NDArray[np.bool_]) -> Floats:

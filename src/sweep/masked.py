@@ -75,7 +75,10 @@ def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
         return model(list(values) if len(values) > 1 else values[0], training=False)
 
     signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
-    function: Callable[..., tf.Tensor] = tf.function(run, input_signature=signature)
+    # AutoGraph would only slow the start down, and threads must not parse side by side, as it does.
+    function: Callable[..., tf.Tensor] = tf.function(
+        run, input_signature=signature, autograph=False
+    )
     return function
 
 

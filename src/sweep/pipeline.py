@@ -7,9 +7,10 @@ others); test sets are answered only after B' is fixed.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,23 +144,21 @@ def run(config: Config) -> Repair:
     """
     clock = Clock()
     memory = plan.memory_of(config)
-    with clock.stage("data"):
-        inputs = datasets.locate(config)
-        with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
+        with clock.stage("data"):
+            inputs = datasets.locate(config)
+            badnet_read = pool.submit(files.digest, inputs.badnet, memory)
+            loaded = pool.submit(lambda: _load(inputs.badnet, badnet_read.result(), config.layers))
             opened = pool.map(open_set, inputs.sets.values())
             read = pool.map(lambda path: files.digest(path, memory), inputs.sets.values())
             sets = dict(zip(inputs.sets, opened, strict=True))
             digests = dict(zip(inputs.sets, read, strict=True))
-        badnet_digest = files.digest(inputs.badnet, memory)
-    with clock.stage("network"):
-        network = _load(inputs.badnet, badnet_digest, config.layers)
-        check_fit(sets, network.model.input_shape, network.engine.classes)
+        with clock.stage("network"):
+            badnet_digest, network = badnet_read.result(), loaded.result()
+            check_fit(sets, network.model.input_shape, network.engine.classes)
     cache = Cache(plan.cache_of(config), config.cache.max_gb)
     with clock.stage("activations"):
-        subjects = {
-            name: _subject(name, image_set, digests[name], network, config, cache)
-            for name, image_set in sets.items()
-        }
+        subjects = _subjects(sets, digests, network, config, cache)
         _refuse_chance(subjects["clean_valid"], config)
         data = files.key([*digests.values(), badnet_digest])
         plan.mark_cached(config, data, [subject.key for subject in subjects.values()])
@@ -234,24 +233,39 @@ def _load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
     )
 
 
-def _subject(
-    name: str, image_set: ImageSet, digest: str, network: Network, config: Config, cache: Cache
-) -> Subject:
-    scale = config.dataset.scale
-    key = files.key("activations", _code(), network.front_key, digest, scale)
-    return Subject(
-        name=name,
-        digest=digest,
-        labels=image_set.labels,
-        activations=_activations(name, image_set, network, scale, key, cache),
-        key=key,
-        network=network,
-        cache=cache,
-    )
+def _subjects(
+    sets: Mapping[str, ImageSet],
+    digests: Mapping[str, str],
+    network: Network,
+    config: Config,
+    cache: Cache,
+) -> dict[str, Subject]:
+    """The sets with their activations, two at a time: one fills the pauses of the other."""
+    # Python's parser, which names the code, is not to be used by several threads.
+    stopped, code = Event(), _code()
+
+    def subject(name: str) -> Subject:
+        scale, labels = config.dataset.scale, sets[name].labels
+        key = files.key("activations", code, network.front_key, digests[name], scale)
+        made = _activations(name, sets[name], network, scale, key, cache, stopped)
+        return Subject(name, digests[name], labels, made, key, network, cache)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            return dict(zip(sets, pool.map(subject, sets), strict=True))
+        except BaseException:
+            stopped.set()  # Ctrl-C must not wait for the end of a set
+            raise
 
 
 def _activations(
-    name: str, image_set: ImageSet, network: Network, scale: float, key: str, cache: Cache
+    name: str,
+    image_set: ImageSet,
+    network: Network,
+    scale: float,
+    key: str,
+    cache: Cache,
+    stopped: Event,
 ) -> Any:
     from sweep.engine import FRONT_BATCH
 
@@ -265,6 +279,8 @@ def _activations(
         with path.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for part in track(network.engine.activations(scaled), f"activations {name}", total):
+                if stopped.is_set():
+                    raise CancelledError
                 file.write(np.ascontiguousarray(part, "<f4").data)
 
     return cache.array("activations", key, make)
