@@ -79,6 +79,7 @@ class Cache:
                 with replacing(path) as draft:
                     make(draft, array)
                     _seal(draft)
+                _whole.add(_stamp(path))
                 array = _load(path)
         if array is None:
             raise RuntimeError(f"{path} was damaged as soon as it was written")
@@ -123,17 +124,21 @@ def _seal(path: Path) -> None:
 _whole: set[tuple[str, int, int, int]] = set()
 
 
+def _stamp(path: Path) -> tuple[str, int, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_ino, status.st_mtime_ns
+
+
 def _load(path: Path) -> Array | None:
     """A sealed array, or None if it is not there or not whole.
 
     The sum is taken once in a process, and again when the file has changed since.
     """
     try:
-        status = path.stat()
-        stamp = (str(path), status.st_size, status.st_ino, status.st_mtime_ns)
+        stamp = _stamp(path)
         if stamp not in _whole:
             with path.open("rb") as file:
-                size = status.st_size - _SUM_BYTES
+                size = stamp[1] - _SUM_BYTES
                 digest = hashlib.sha256()
                 while block := file.read(min(1 << 20, max(size - file.tell(), 0))):
                     digest.update(block)
@@ -141,7 +146,7 @@ def _load(path: Path) -> Array | None:
                     return None
             _whole.add(stamp)
         # The age that eviction goes by is the last use.
-        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
+        os.utime(path, ns=(time.time_ns(), stamp[-1]))
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return None
