@@ -820,4 +820,28 @@ def test_a_crash_or_hang_of_the_library_is_a_refusal(
     monkeypatch.setattr(
         hdf5.subprocess, "run", lambda _, **how: run([sys.executable, "-c", code], **how)
     )
+    hdf5.rehearse([path])
     refused(path, canary, r"exit code -6|must open in 1 s", DataError)
+
+
+def test_one_process_tries_several_files_and_each_refusal_stays_its_own(
+    tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{name}.h5" for name in ("first", "odd", "last", "absent")]
+    for path in paths[:3]:
+        with h5py.File(path, "w") as file:
+            file["data"] = np.zeros((4, 3, 6, 5), np.float32)
+            file["label"] = np.zeros(4)
+            if path.stem == "odd":
+                file["link"] = h5py.ExternalLink("first.h5", "/data")
+    started = []
+    run = subprocess.run
+    monkeypatch.setattr(
+        hdf5.subprocess, "run", lambda *args, **how: started.append(args) or run(*args, **how)
+    )
+    hdf5.rehearse(paths)
+    for path in (paths[0], paths[2]):
+        assert len(open_set(path)) == 4
+    assert len(started) == 1
+    refused(paths[1], canary, "an external link", DataError)
+    refused(paths[3], canary, "the file must exist", DataError)

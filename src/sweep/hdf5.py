@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -355,7 +355,22 @@ def _check_dataset(dataset: h5py.h5d.DatasetID, path: str, tally: _Tally) -> Non
         )
 
 
-_rehearsed: set[tuple[str, int, int, int, int]] = set()
+_Stamp = tuple[str, int, int, int, int]
+_rehearsed: set[_Stamp] = set()
+
+
+def rehearse(paths: Iterable[Path]) -> None:
+    """Check files in one process, which spares a process for each when they are opened.
+
+    A file that is refused, or that the process does not survive, is tried again when it is opened.
+    """
+    stamps = {path: _stamp(path) for path in paths if path.is_file()}
+    new = [path for path, stamp in stamps.items() if stamp not in _rehearsed]
+    if new:
+        with suppress(subprocess.TimeoutExpired):
+            said = _in_child(new).stdout.splitlines()
+            passed = (path for path, line in zip(new, said, strict=False) if line == b"null")
+            _rehearsed.update(stamps[path] for path in passed)
 
 
 def _rehearse(path: Path) -> None:
@@ -363,26 +378,14 @@ def _rehearse(path: Path) -> None:
 
     The same checks run again here: the child shows only that the library survives them.
     """
-    status = path.stat()
-    stamp = (str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+    stamp = _stamp(path)
     if stamp in _rehearsed:
         return
-    # -P keeps the working folder, which may be the attacker's, out of the import path.
-    command = [sys.executable, "-P", "-m", "sweep.hdf5", str(path.absolute())]
-    seconds = _CHILD_SECONDS + status.st_size // _CHILD_BYTES_PER_SECOND
     try:
-        child = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            # Threads that nobody needs would count against the child's memory.
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        child = _in_child([path])
+    except subprocess.TimeoutExpired as late:
         raise _RefusedError(
-            f"an HDF5 file must open in {seconds} s. Received: one that does not. "
+            f"an HDF5 file must open in {late.timeout:.0f} s. Received: one that does not. "
             "The file is damaged, or made to hang its reader: do not use it."
         ) from None
     try:
@@ -396,6 +399,30 @@ def _rehearse(path: Path) -> None:
     if refusal is not None:
         raise _RefusedError(refusal)
     _rehearsed.add(stamp)
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return (str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _seconds(paths: Iterable[Path]) -> int:
+    """What reading the files may take beyond a start."""
+    return sum(path.stat().st_size for path in paths) // _CHILD_BYTES_PER_SECOND
+
+
+def _in_child(paths: Sequence[Path]) -> subprocess.CompletedProcess[bytes]:
+    """What a child says of each file: a line of JSON, null or why it is refused."""
+    return subprocess.run(
+        # -P keeps the working folder, which may be the attacker's, out of the import path.
+        [sys.executable, "-P", "-m", "sweep.hdf5", *(str(path.absolute()) for path in paths)],
+        stdin=subprocess.DEVNULL,
+        # Threads that nobody needs would count against the child's memory.
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=_CHILD_SECONDS + _seconds(paths),
+        check=False,
+    )
 
 
 def _limit_child(seconds: int) -> None:
@@ -447,7 +474,6 @@ def _inflate(name: str, item: h5py.HLObject) -> None:
 
 
 def _main(path: Path) -> str | None:
-    _limit_child(_CHILD_CPU_SECONDS + path.stat().st_size // _CHILD_BYTES_PER_SECOND)
     try:
         with _open(path) as file:
             _check(file)
@@ -459,4 +485,7 @@ def _main(path: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_main(Path(sys.argv[1]))))
+    named = [Path(name) for name in sys.argv[1:]]
+    _limit_child(_CHILD_CPU_SECONDS + _seconds(named))
+    for one in named:
+        print(json.dumps(_main(one)), flush=True)

@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep import criteria, curve, datasets, files, ledger, metrics, plan, quiet, samples, suspicion
+from sweep import (
+    criteria,
+    curve,
+    datasets,
+    files,
+    hdf5,
+    ledger,
+    metrics,
+    plan,
+    quiet,
+    samples,
+    suspicion,
+)
 from sweep.cache import Cache
 from sweep.data import check_fit, open_set
 from sweep.drop import find_stop
@@ -144,18 +156,17 @@ def run(config: Config) -> Repair:
     """
     clock = Clock()
     memory = plan.memory_of(config)
-    with ThreadPoolExecutor() as pool:
-        with clock.stage("data"):
-            inputs = datasets.locate(config)
-            badnet_read = pool.submit(files.digest, inputs.badnet, memory)
-            loaded = pool.submit(lambda: _load(inputs.badnet, badnet_read.result(), config.layers))
-            opened = pool.map(open_set, inputs.sets.values())
+    with clock.stage("data"):
+        inputs = datasets.locate(config)
+        hdf5.rehearse(inputs.sets.values())
+        sets = {name: open_set(path) for name, path in inputs.sets.items()}
+        with ThreadPoolExecutor() as pool:
             read = pool.map(lambda path: files.digest(path, memory), inputs.sets.values())
-            sets = dict(zip(inputs.sets, opened, strict=True))
             digests = dict(zip(inputs.sets, read, strict=True))
-        with clock.stage("network"):
-            badnet_digest, network = badnet_read.result(), loaded.result()
-            check_fit(sets, network.model.input_shape, network.engine.classes)
+        badnet_digest = files.digest(inputs.badnet, memory)
+    with clock.stage("network"):
+        network = _load(inputs.badnet, badnet_digest, config.layers)
+        check_fit(sets, network.model.input_shape, network.engine.classes)
     cache = Cache(plan.cache_of(config), config.cache.max_gb)
     with clock.stage("activations"):
         subjects = _subjects(sets, digests, network, config, cache)
