@@ -199,6 +199,7 @@ def check(spec):
     np.testing.assert_array_equal(joined, goodnet.answer(*answers, engine.classes))
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(np.array(weight), value)
+    return engine
 
 
 @settings(
@@ -250,6 +251,11 @@ def test_linear_rests_go_the_fast_way(rest, incremental):
     assert Engine(model, choose_sites(model, names)).incremental is incremental
 
 
+def test_large_kernels_go_the_general_way(monkeypatch):
+    monkeypatch.setattr("sweep.linear._KERNELS", 10)
+    assert not check(Spec(seed=8)).incremental
+
+
 def test_chunks_and_batches_do_not_matter(monkeypatch):
     model, names = build(Spec(seed=9, channels=6))
     images = images_of(Spec(seed=9))
@@ -275,6 +281,22 @@ def test_bound_spares_most_of_the_head():
     engine._decide = lambda values: decided.append(len(values)) or decide(values)
     list(engine.walk(activations, (), (1, 2, 3, 4, 5), labels))
     assert sum(decided) < 1.5 * IMAGES
+
+
+@pytest.mark.parametrize("two_sites", [False, True])
+def test_a_removal_runs_the_images_that_it_touches_and_no_others(two_sites):
+    model, names = build(Spec(seed=13, channels=6, dead=2, two_sites=two_sites))
+    engine = Engine(model, choose_sites(model, names))
+    activations = np.concatenate(list(engine.activations([images_of(Spec(seed=13))])))
+    dead = engine.channels - 6  # the last site's first channel, which is 0 on every image
+    activations[..., 2] = engine.removed_value[..., 2]
+    activations[4:7, ..., 2] += 1
+    labels = engine.answers(activations)
+    counts = []
+    evaluate = engine._evaluate
+    engine._evaluate = lambda *args: counts.append(len(args[2])) or evaluate(*args)
+    list(engine.walk(activations, (), (dead, 2), labels))
+    assert counts == [0, 3]
 
 
 def test_near_ties_are_answered_by_the_network_itself():

@@ -172,7 +172,7 @@ class Engine:
             pass
 
     def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
-        part = activations[rows]
+        part, chosen = activations[rows], np.arange(len(rows))
         if self._rest is None:
             *made, values = self._stages.run(part, keep)
             if known.awake is not None:
@@ -183,13 +183,13 @@ class Engine:
             moved = self._rest.may_change(
                 values - known.values[rows], known.labels[rows], known.slack[rows]
             )
-            part, rows, values = part[moved], rows[moved], values[moved]
-            known.values[rows] = values
-        if len(rows):
+            chosen, values = np.flatnonzero(moved), values[moved]
+            known.values[rows[chosen]] = values
+        if len(chosen):
             labels, slack = self._decide(values)
             near = np.flatnonzero(~(slack > 0))
-            labels[near] = self._settle(part[near], keep)
-            known.labels[rows], known.slack[rows] = labels, slack
+            labels[near] = self._settle(part[chosen[near]], keep)
+            known.labels[rows[chosen]], known.slack[rows[chosen]] = labels, slack
 
     def _settle(self, part: Floats, keep: Keep) -> Labels:
         """The answers to images that are too close to call, (b,), from the network itself.

@@ -33,6 +33,9 @@ _LINEAR_PER_CHANNEL = (
     layers.SpatialDropout2D,
     layers.ZeroPadding2D,
 )
+# The part of a kernel that reads the channels at hand is copied for every chunk of images. Where
+# that is too much memory, networks go the general way. Numbers, of all kernels.
+_KERNELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,12 @@ def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None
         removed: what it puts out for removed channels, (h, w, C).
     """
     consumers = _find_consumers(nodes, site)
-    return Rest(nodes, consumers, removed) if consumers else None
+    if (
+        not consumers
+        or sum(c.layer.kernel.value.shape.num_elements() for c in consumers) > _KERNELS
+    ):
+        return None
+    return Rest(nodes, consumers, removed)
 
 
 def _after(consumers: Sequence[Consumer], target: Any) -> Any:
