@@ -168,13 +168,12 @@ class Engine:
     def _evaluate(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
         """Bring what is known of some images up to date, a chunk at a time."""
         rounds = -(-len(rows) // (CHUNK * workers()))
-        parts = np.array_split(rows, rounds * workers()) if len(rows) else []
+        split = np.array_split(rows, max(1, rounds) * workers())  # evenly among the cores
+        parts = (part for part in split if len(part))
         for _ in _ahead(lambda part: self._update(activations, keep, part, known), parts):
             pass
 
     def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
-        if not len(rows):
-            return
         part, chosen = activations[rows], np.arange(len(rows))
         if self._rest is None:
             *made, values = self._stages.run(part, keep)

@@ -414,7 +414,11 @@ def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config:
 
 
 def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:
-    """The walk and the full evaluation must agree to the count where B' lies."""
+    """The walk and the full evaluation must agree to the count where B' lies.
+
+    The full evaluation runs every image of a set without the removed channels, from the layer on;
+    it takes over nothing from the walk, neither an answer nor a bound.
+    """
     walked = (trace.clean_correct[pruned], trace.attack_hits[pruned])
     full = (figures["repaired/valid_accuracy"].hits, figures["repaired/valid_asr"].hits)
     if walked != full:
