@@ -167,6 +167,12 @@ def predicted(model, images):
     return np.argmax(np.asarray(model(images, training=False)), axis=1)
 
 
+def clear(model, images, spec):
+    """Images whose answer Keras itself is sure of: sigmoids of 1 and nearly 1 tie by chance."""
+    outputs = np.sort(np.asarray(model(images, training=False)), axis=1)
+    return (spec.head != "sigmoid") | (outputs[:, -1] - outputs[:, -2] > 1e-6)
+
+
 def walk(engine, activations, removed, channels):
     labels = engine.answers(activations, removed)
     return list(engine.walk(activations, removed, channels, labels))
@@ -186,17 +192,19 @@ def check(spec):
     later = walk(engine, activations, order[:gone], order[gone:])
     for k in range(len(order) + 1):
         pruned = prune(model, engine.sites, order[:k])
-        wanted = predicted(pruned, images)
-        np.testing.assert_array_equal(engine.answers(activations, order[:k]), wanted)
-        if k:
-            np.testing.assert_array_equal(rows[k - 1], wanted)
-        if k > gone:
-            np.testing.assert_array_equal(later[k - 1 - gone], wanted)
+        wanted, sure = predicted(pruned, images), clear(pruned, images, spec)
+        found = [engine.answers(activations, order[:k])]
+        found += [rows[k - 1]] if k else []
+        found += [later[k - 1 - gone]] if k > gone else []
+        for labels in found:
+            np.testing.assert_array_equal(labels[sure], wanted[sure])
 
     repaired = prune(model, engine.sites, order[:gone])
     joined = predicted(join_goodnet(model, repaired), images)
     answers = [engine.answers(activations, removed) for removed in ((), order[:gone])]
-    np.testing.assert_array_equal(joined, goodnet.answer(*answers, engine.classes))
+    sure = clear(model, images, spec) & clear(repaired, images, spec)
+    good = goodnet.answer(*answers, engine.classes)
+    np.testing.assert_array_equal(joined[sure], good[sure])
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(np.array(weight), value)
     return engine
@@ -226,6 +234,16 @@ PINNED = [
     Spec(seed=5, rest="average", head="softmax layer", strides=2, padding="same"),
     Spec(seed=6, two_sites=True, norm=True),
     Spec(seed=7, channels=1, dead=1, rest="direct", sequential=True),
+    Spec(
+        seed=460,
+        channels=6,
+        classes=6,
+        activation="gelu",
+        norm=True,
+        rest="norm",
+        head="sigmoid",
+        dead=0,
+    ),
 ]
 
 

@@ -89,6 +89,7 @@ def test_code_counts_where_it_takes_part(tmp_path, monkeypatch):
 
     def key(*used):
         ledger.code_key.cache_clear()
+        ledger._meaning.cache_clear()
         return ledger.code_key(frozenset(f"sweep.criteria.{name}" for name in used))
 
     def append(name, text):
