@@ -168,6 +168,13 @@ def lambda_layer(whole: Any, canary: Canary) -> None:
     )
 
 
+def bare_lambda(whole: Any, canary: Canary) -> None:
+    """Without a module Keras takes the way of its old format."""
+    lambda_layer(whole, canary)
+    for key in ("module", "registered_name"):
+        del whole["config"]["layers"][-1][key]
+
+
 def lambda_in_setting(key: str) -> Any:
     def change(whole: Any, canary: Canary) -> None:
         whole["config"]["layers"][1]["config"][key] = {
@@ -280,6 +287,10 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
         lambda_layer,
         "carries code: layer 'lambda_1' is a Lambda",
     ),
+    "Lambda without a module (fixed in Keras 3.15)": (
+        bare_lambda,
+        "carries code: layer 'lambda_1' is a Lambda",
+    ),
     "Lambda in a nested model": (nested_lambda, "carries code: layer 'lambda_1' is a Lambda"),
     "lambda as activation": (lambda_in_setting("activation"), "carries code.*__lambda__"),
     "lambda as initializer": (lambda_in_setting("kernel_initializer"), "carries code.*__lambda__"),
@@ -300,6 +311,10 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
     "safe mode off (CVE-2025-9906)": (
         call("keras.config", "enable_unsafe_deserialization"),
         "comes from module 'keras.config'",
+    ),
+    "load_model as activation (CVE-2025-8747)": (
+        setting("keras.models", "load_model", "activation"),
+        "an activation must be one of",
     ),
     "load_model": (
         call("keras.saving", "load_model", "{secret}"),
@@ -338,6 +353,7 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
     "object as setting": (setting("keras.layers", "Dense", "padding", "Dense"), "plain values"),
     "function in compile_config": (compile_config, "comes from module 'os'"),
     "quantization": (change_layer(3, quantization_config={"class_name": "X"}), "may not have"),
+    "LoRA to gigabytes": (change_layer(3, lora_rank=1 << 22), "may not have 'lora_rank'"),
     "dtype": (change_layer(1, dtype="int8_from_float32"), "must be floats or integers"),
     "units by the billion": (change_layer(3, units=10**9), "must fit together"),
     "units without end": (change_layer(3, units=10**30), "plain values of ordinary size"),
@@ -430,6 +446,29 @@ def test_training_config_of_a_legacy_file(tmp_path: Path, canary: Canary) -> Non
     refused(path, canary, "comes from module 'os'")
 
 
+def chain(x: Any) -> Any:
+    """Layers of 28 MB each, all of which a functional model keeps until it has its answer."""
+    x = keras.layers.UpSampling2D(24)(x)
+    for _ in range(40):
+        x = keras.layers.ReLU()(x)
+    return x
+
+
+def separable(x: Any) -> Any:
+    """A gigabyte between the two halves of one layer, from 50 kB of weights."""
+    x = keras.layers.UpSampling2D(2)(x)
+    return keras.layers.SeparableConv2D(1, 1, depth_multiplier=1 << 12)(x)
+
+
+@pytest.mark.parametrize("case", [chain, separable])
+def test_layers_that_swell(tmp_path: Path, canary: Canary, case: Any) -> None:
+    image = keras.Input((64, 64, 3))
+    x = keras.layers.GlobalAveragePooling2D()(case(image))
+    path = tmp_path / "evil.keras"
+    keras.Model(image, keras.layers.Dense(2)(x)).save(path)
+    refused(path, canary, "may put out .* numbers for an image")
+
+
 TEXTS = {
     "nested without end": (b"[" * 200_000 + b"]" * 200_000, "nested without end"),
     "no JSON": (b"{", "must be JSON"),
@@ -491,6 +530,19 @@ def zip_bomb(path: Path, config: Any, _weights: bytes, _canary: Canary) -> None:
                 out.write(bytes(1 << 20))
 
 
+def lying_size(path: Path, _config: Any, weights: bytes, _canary: Canary) -> None:
+    """A description that inflates to a gigabyte, though the index says that it holds 1 MB."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", weights)
+        # Raw deflate: without the two bytes in front and the sum behind.
+        archive.writestr("config.json", packed_zeros(1 << 30)[2:-4])
+    raw = bytearray(path.read_bytes())
+    entry = raw.rindex(b"PK\x01\x02")
+    raw[entry + 10 : entry + 12] = b"\x08\x00"
+    raw[entry + 24 : entry + 28] = struct.pack("<I", 1 << 20)
+    path.write_bytes(raw)
+
+
 def many_members(path: Path, config: Any, weights: bytes, _canary: Canary) -> None:
     write_keras(path, config, weights, **{f"assets/{i}": b"" for i in range(3000)})
 
@@ -519,6 +571,8 @@ ARCHIVES: dict[str, tuple[Any, str]] = {
         "unpacks to 4,026,531,840 bytes",
     ),
     "bomb": (zip_bomb, "bytes unpack to 314,572,800"),
+    "bomb with a false size": (lying_size, "Bad CRC-32"),
+    "weights in shards": (slip("model.weights.json"), "Received: 'model.weights.json'"),
     "many members": (many_members, "three members. Received: an index of"),
     "pickled weights": (npz, "Received: 'model.weights.npz'"),
     "trailing bytes": (trailing, "plain ZIP index"),
@@ -757,17 +811,26 @@ def test_hdf5(tmp_path: Path, canary: Canary, case: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("link", ["external", "soft"])
-def test_weights_behind_a_link(tmp_path: Path, canary: Canary, link: str) -> None:
-    """Keras 3.14's loader followed links at the group of the weights itself."""
-    _, path = legacy_parts(tmp_path)
+@pytest.mark.parametrize("group", ["model_weights", "model_weights/out", "layers", "layers/dense"])
+def test_a_link_on_the_way(tmp_path: Path, canary: Canary, group: str, link: str) -> None:
+    """Keras before 3.15.1 followed links at groups above the weights."""
+    config: Any = None
+    if group.startswith("layers"):
+        path = tmp_path / "weights.h5"
+        config, weights = parts(tmp_path)
+        path.write_bytes(weights)
+    else:
+        path = legacy_parts(tmp_path)[1]
     with h5py.File(path, "r+") as file:
-        file.move("model_weights", "elsewhere")
-        file["model_weights"] = (
-            h5py.ExternalLink(str(canary.secret), "/model_weights")
+        file.move(group, "elsewhere")
+        file[group] = (
+            h5py.ExternalLink(str(canary.secret), f"/{group}")
             if link == "external"
             else h5py.SoftLink("/elsewhere")
         )
-    refused(path, canary, f"{link} link at '/model_weights'")
+    if config:
+        path = write_keras(tmp_path / "evil.keras", config, path.read_bytes())
+    refused(path, canary, f"{link} link at '/{group}'")
 
 
 def test_an_attribute_that_swells(tmp_path: Path, canary: Canary) -> None:
@@ -778,6 +841,28 @@ def test_an_attribute_that_swells(tmp_path: Path, canary: Canary) -> None:
         h5py.h5a.create(file.id, b"layer_names", kind, h5py.h5s.create_simple((1 << 20,)))
     refused(path, canary, "an attribute may hold 32 MB")
     refused(path, canary, "an attribute may hold 32 MB", DataError)
+
+
+@pytest.mark.parametrize("compound", [False, True])
+def test_texts_that_share_a_place(tmp_path: Path, canary: Canary, compound: bool) -> None:
+    """Texts of a megabyte, all the same one: a file of 1 MB takes 600 to read."""
+    path = tmp_path / "evil.h5"
+    texts = ["x" * (1 << 20), *("y" * 3 for _ in range(299))]
+    kind: Any = h5py.string_dtype()
+    if compound:
+        kind = np.dtype([("text", kind)])
+    with h5py.File(path, "w") as file:
+        values = np.array([(t,) for t in texts] if compound else texts, kind)
+        file.attrs.create("layer_names", values, dtype=kind)
+    raw = path.read_bytes()
+    # An element says how long its text is, and where in the file it lies.
+    start = raw.index(struct.pack("<I", 1 << 20))
+    while raw[start + 16 : start + 20] != struct.pack("<I", 3):
+        start = raw.index(struct.pack("<I", 1 << 20), start + 1)
+    path.write_bytes(raw[:start] + raw[start : start + 16] * 300 + raw[start + 4800 :])
+    message = "may not hold texts of open length" if compound else "an attribute may hold 32 MB"
+    refused(path, canary, message)
+    refused(path, canary, message, DataError)
 
 
 def test_names_are_printed_escaped(tmp_path: Path, canary: Canary) -> None:

@@ -14,7 +14,7 @@ import os
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -292,6 +292,11 @@ def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) ->
         swells = kind.get_class() == h5py.h5t.VLEN or (
             kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
         )
+        if not swells and kind.detect_class(h5py.h5t.VLEN):
+            raise _RefusedError(
+                "an attribute of several parts may not hold texts of open length. Received: "
+                f"{shown(held.name)} of {shown(path or '/')}. Write the file again without it."
+            )
         if size > ATTRIBUTE_BYTES or (swells and elements > _TEXTS):
             raise _RefusedError(
                 f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB. Received: "
@@ -436,16 +441,28 @@ def _limit_child(seconds: int) -> None:
 
 
 def _try(name: str, item: h5py.HLObject) -> None:
-    _read_attributes(item)
+    _read_attributes(name, item)
     _inflate(name, item)
 
 
-def _read_attributes(item: h5py.HLObject) -> None:
-    """Read them once: a heap of texts that was tampered with can keep the library for ever."""
-    for name in item.attrs:
-        # What can be read but makes no sense is told where it is used.
-        with suppress(*_DAMAGE):
-            item.attrs[name]
+def _read_attributes(name: str, item: h5py.HLObject) -> None:
+    """Read them once: a heap of texts that was tampered with can swell, or hang the library."""
+    for key in item.attrs:
+        try:
+            value = item.attrs[key]
+        except (TypeError, ValueError):
+            continue  # what can be read but makes no sense is told where it is used
+        except _DAMAGE as damage:
+            raise _RefusedError(_damaged(f"{name} {key}", damage)) from damage
+        values = value if isinstance(value, np.ndarray) else np.array([value], object)
+        if not values.dtype.hasobject:
+            continue
+        held = sum(map(sys.getsizeof, values.flat))
+        if held > ATTRIBUTE_BYTES:
+            raise _RefusedError(
+                f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB. Received: {shown(key)} of "
+                f"{shown(name)} with {held:,} bytes of text. Do not use this file."
+            )
 
 
 def _inflate(name: str, item: h5py.HLObject) -> None:
@@ -477,7 +494,7 @@ def _main(path: Path) -> str | None:
     try:
         with _open(path) as file:
             _check(file)
-            _read_attributes(file)
+            _read_attributes("/", file)
             file.visititems(_try)
     except _RefusedError as refusal:
         return str(refusal)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _FILE_BYTES = 2 << 30
 # Keras stores weights as they are; even a pruned network packs by less than this.
 _RATIO = 32
-# What one layer may put out for one image: VGG's largest is 3.2 million numbers.
-_ACTIVATIONS = 1 << 23
+# What one layer may put out for one image, and all of them: VGG's are 3.2 and 15 million numbers.
+_ACTIVATIONS, _ALL_ACTIVATIONS = 1 << 23, 1 << 27
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MEMBERS = {_CONFIG: vetting.TEXT_BYTES, _METADATA: 1 << 20, _WEIGHTS: _FILE_BYTES}
 _ZIP, _ZIP_END, _ZIP64 = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
@@ -168,7 +168,9 @@ def _unpack(path: Path, source: Path, weights: Path) -> tuple[bytes, Path]:
             )
         for member in members:
             _check_member(path, member)
-        text = archive.read(_CONFIG)
+        with archive.open(_CONFIG) as packed:
+            # Asked for everything, zipfile inflates up to 2 GB, whatever the index says.
+            text = packed.read(vetting.TEXT_BYTES)
         with archive.open(_WEIGHTS) as packed, weights.open("wb") as file:
             shutil.copyfileobj(packed, file)
     return text, weights
@@ -452,6 +454,8 @@ def _keras(path: Path, act: Callable[[], Any]) -> Any:
 
 def _check(path: Path, model: keras.Model) -> None:
     """Refuse what is no image classifier, or would fill the memory with one image."""
+    import keras
+
     image, answer = tuple(model.input_shape), tuple(model.output_shape)
     if len(image) != 4 or image[0] is not None or None in image[1:]:
         raise ModelError(
@@ -464,15 +468,22 @@ def _check(path: Path, model: keras.Model) -> None:
             f"{path}: a classifier must answer with one number per class, (n, N). "
             f"Received: output {answer}. Save the part of the model that classifies images."
         )
+    total = 0
     for layer in _operations(model):
         for node in layer._inbound_nodes:  # noqa: SLF001 - Keras has no public way to a layer's calls
             for tensor in node.output_tensors:
                 held = prod(size or 1 for size in tensor.shape[1:])
-                if held > _ACTIVATIONS:
+                if isinstance(layer, keras.layers.SeparableConv2D):
+                    # Its first half puts out more than is seen from outside.
+                    held = (
+                        held // layer.filters * max(layer.filters, layer.pointwise_kernel.shape[2])
+                    )
+                total += held
+                if held > _ACTIVATIONS or total > _ALL_ACTIVATIONS:
                     raise ModelError(
-                        f"{path}: a layer may put out {_ACTIVATIONS:,} numbers for an image. "
-                        f"Received: layer {hdf5.shown(layer.name)} with {tuple(tensor.shape)}. "
-                        "Do not use this file."
+                        f"{path}: a layer may put out {_ACTIVATIONS:,} numbers for an image, all "
+                        f"together {_ALL_ACTIVATIONS:,}. Received: {held:,} of layer "
+                        f"{hdf5.shown(layer.name)}, {total:,} up to there. Do not use this file."
                     )
 
 

@@ -257,7 +257,7 @@ def _setting(key: str, value: Any, kind: str, name: Any) -> Any:
         return _activation(value, name)
     if key == "dtype":
         return _dtype(value, name)
-    if key in ("quantization_config", "function", "sparse", "ragged") and value:
+    if key in ("quantization_config", "lora_rank", "function", "sparse", "ragged") and value:
         raise UnsafeError(
             f"layer {shown(name)} may not have {key!r}. Received: {shown(value)}. "
             "Export the model without it."
