@@ -53,8 +53,8 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
     store = tracking.open_store(Path(config.paths.mlruns), config.tracking.experiment)
     settings = describe(config)
     name = summary.settings_name(settings)
-    identity = _identify(config)
-    with FileLock(_locks(config) / f"{identity.config}.lock"):
+    with FileLock(_locks(config) / f"{_identify(config).config}.lock"):
+        identity = _identify(config)  # whoever was here before us may have made the data
         runs = store.past_jobs(identity.config)
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
         if done is not None and done.row is not None:
