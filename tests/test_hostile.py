@@ -271,6 +271,16 @@ def change_layer(index: int, **settings: Any) -> Any:
     return change
 
 
+def name_layer(name: str) -> Any:
+    def change(whole: Any, _canary: Canary) -> None:
+        layer = whole["config"]["layers"][1]
+        layer["config"]["name"] = name
+        if "name" in layer:
+            layer["name"] = name
+
+    return change
+
+
 def laughs(whole: Any, _canary: Canary) -> None:
     """Models of models: 30 calls, each of 30 calls, each of 30 calls."""
     for depth in range(3):
@@ -355,6 +365,13 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
     "quantization": (change_layer(3, quantization_config={"class_name": "X"}), "may not have"),
     "LoRA to gigabytes": (change_layer(3, lora_rank=1 << 22), "may not have 'lora_rank'"),
     "dtype": (change_layer(1, dtype="int8_from_float32"), "must be floats or integers"),
+    "markup as a name": (name_layer("<img src=x onerror=alert(1)>"), "a layer's name must consist"),
+    "formula as a name": (name_layer("=1+1"), "a layer's name must consist"),
+    "path as a name": (name_layer("../../touched"), "a layer's name must consist"),
+    "name of Keras' own group": (
+        name_layer("top_level_model_weights"),
+        "a layer's name must consist",
+    ),
     "units by the billion": (change_layer(3, units=10**9), "must fit together"),
     "units without end": (change_layer(3, units=10**30), "plain values of ordinary size"),
     "units not a number": (change_layer(3, units=float("nan")), "plain values of ordinary size"),

@@ -426,8 +426,9 @@ def _one_way(path: Path, file: Path) -> keras.Model:
             f"{path}: a classifier must have one input and one output. Received: {len(inputs)} "
             f"inputs and {len(outputs)} outputs. Save the part of the model that classifies images."
         )
-    # Legacy files bring lists of one; a single tensor in and out is what callers count on.
-    return keras.Model(inputs[0], outputs[0], name=model.name)
+    # Legacy files bring lists of one; a single tensor in and out is what callers count on. The
+    # file's name for the whole may be none for TensorFlow.
+    return keras.Model(inputs[0], outputs[0], name="badnet")
 
 
 def _tried(path: Path, model: keras.Model) -> keras.Model:

@@ -56,6 +56,9 @@ _ACTIVATIONS = _names("""
 _DTYPES = _names("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64 mixed_float16
     """)
+# What TensorFlow, HDF5, Markdown and spreadsheets all take as a name; the one left out is a group
+# that Keras writes beside the layers.
+_NAME = re.compile(r"(?!top_level_model_weights$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LEFT_OUT = re.compile(r"_(initializer|regularizer|constraint)$")
 # The parts of Keras that only compute: not keras.utils, keras.config, keras.saving and the like.
 _INERT_MODULE = re.compile(
@@ -189,6 +192,12 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
         raise UnsafeError(
             f"a layer must have a class name and a configuration. Received: {shown(entry)}."
         )
+    for given in (entry.get("name"), inner.get("name")):
+        if given is not None and not (isinstance(given, str) and _NAME.fullmatch(given)):
+            raise UnsafeError(
+                "a layer's name must consist of at most 128 letters, digits and _ . or -. "
+                f"Received: {shown(given)}. Rename the layer."
+            )
     module = _module(entry, kind, name)
     calls = 1
     if kind in _MODELS:
