@@ -211,8 +211,8 @@ def _of_goodnet(job: Record) -> tuple[Count, Count]:
 
 
 def _section(job: Record) -> str:
-    settings = job.settings
-    return f"X = {100 * summary.drop_of(job):g}%, {settings['layer']}, seed {settings['seed']}"
+    layer, seed = summary.inert(job.settings["layer"]), job.settings["seed"]
+    return f"X = {100 * summary.drop_of(job):g}%, {layer}, seed {seed}"
 
 
 def _cells(line: Line) -> list[str]:

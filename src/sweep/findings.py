@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import files
+from sweep import files, summary
 from sweep.inference import interval, wilson
 from sweep.results import NETWORKS
 
@@ -181,7 +181,12 @@ def markdown(
         best: none beats them, the chosen one first.
         tested: rows of the chosen job and of the baseline's with test figures.
     """
-    lines = [f"# Study {name}", "", f"{len(trials)} trials finished; {goal.signature()}.", ""]
+    lines = [
+        f"# Study {summary.inert(name)}",
+        "",
+        f"{len(trials)} trials finished; {goal.signature()}.",
+        "",
+    ]
     if not best:
         return "\n".join([*lines, "No trial keeps the constraints, so none is chosen.", ""])
     lines += [why(goal, best), "", "## Best trials, validation sets, percent", ""]
@@ -195,7 +200,7 @@ def markdown(
         lines.append(
             f"| {trial.number} | {100 * figures['accuracy']:.2f} "
             f"| {100 * (1 - figures['resistance']):.2f} | {trial.user_attrs['pruned']} "
-            f"| {_settings(trial.params)} |"
+            f"| {summary.inert(_settings(trial.params))} |"
         )
     if tested is not None:
         lines += ["", "## The chosen trial, test sets, percent with 95% Wilson intervals", ""]

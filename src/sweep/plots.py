@@ -45,6 +45,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "hatch.linewidth": 0.4,
     "svg.fonttype": "none",
+    # Names are text, dollars in them too.
+    "text.parse_math": False,
     # A fixed salt makes the same plot the same file.
     "svg.hashsalt": "badnet-sweep",
 }

@@ -166,7 +166,11 @@ def parent_run(
     from sweep import tracking
 
     command = " ".join(["python -m sweep", *map(shlex.quote, sys.argv[1:])])
-    tags = {"sweep.kind": "parent", "sweep.id": identity, "mlflow.note.content": f"`{command}`"}
+    tags = {
+        "sweep.kind": "parent",
+        "sweep.id": identity,
+        "mlflow.note.content": summary.code(command),
+    }
     with store.run(f"sweep {identity}", tags | tracking.git_state(root())) as run_id:
         store.log_settings(run_id, settings)
         yield run_id, command
@@ -234,6 +238,11 @@ def value_of(job: JobReturn) -> Any:
     return job._return_value  # noqa: SLF001
 
 
+def console() -> Console:
+    """Where tables are printed; names in brackets are names there, not styles."""
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False)
+
+
 def _show_plan(todo: plan.Plan) -> None:
     """Print each cell with its state, and what running the rest will take."""
     table = Table(title="plan", title_justify="left")
@@ -241,7 +250,7 @@ def _show_plan(todo: plan.Plan) -> None:
         table.add_column(column, overflow="fold")
     for line in plan.lines(todo):
         table.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    console().print(table)
     print(f"{todo.states()}\n{todo.needs()}")
 
 
@@ -261,7 +270,7 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.A
         if compare.is_wanted(records):
             table = compare.write(folder, records, _answers(store, records))
         store.log_files(run_id, folder)
-    store.tag(run_id, {"mlflow.note.content": f"`{about.command}`\n\n{table}"})
+    store.tag(run_id, {"mlflow.note.content": f"{summary.code(about.command)}\n\n{table}"})
 
 
 def _records(store: Store, rows: Sequence[Row]) -> list[Record]:
@@ -277,23 +286,23 @@ def _answers(store: Store, records: Sequence[Record]) -> dict[str, compare.Answe
 
 
 def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    out = console()
     for title, lines in summary.table(rows):
         table = Table(title=f"{title}, test sets, percent", title_justify="left")
         for index, column in enumerate(summary.header(rows)):
             table.add_column(column, justify="right", no_wrap=index == 0)
         for line in lines:
             table.add_row(*line)
-        console.print(table)
+        out.print(table)
     if config.dataset.name == "lab":
-        _show_reference(rows, console)
+        _show_reference(rows, out)
     for row in rows:
         print(f"{row.run_id}  {summary.settings_name(row.settings)}")
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
     print(f"Runs lie in {without_password(store.uri)}; look at them with: python -m sweep.ui")
 
 
-def _show_reference(rows: Sequence[Row], console: Console) -> None:
+def _show_reference(rows: Sequence[Row], out: Console) -> None:
     lines = summary.beside_reference(rows)
     if not lines:
         return
@@ -302,7 +311,7 @@ def _show_reference(rows: Sequence[Row], console: Console) -> None:
         table.add_column(column, justify="right")
     for line in lines:
         table.add_row(*line)
-    console.print(table)
+    out.print(table)
 
 
 def show_failures(failures: Sequence[tuple[str, Exception]]) -> int:

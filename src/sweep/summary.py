@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean, stdev
@@ -42,6 +44,20 @@ _Job = TypeVar("_Job", bound="Described")
 def percent(value: float) -> str:
     """A fraction as percent with the digits of the lab's table."""
     return f"{100 * value:.5f}"
+
+
+def inert(text: object) -> str:
+    """A name out of a configuration or file, as Markdown that shows it and does nothing else."""
+    return re.sub(
+        r"([\\`*\[\]|!#])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False)
+    )
+
+
+def code(text: str) -> str:
+    """A block of code in Markdown, whatever the text is."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
 
 
 class Described(Protocol):
@@ -160,7 +176,7 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
     columns = header(rows)
     for title, body in table(rows):
-        lines += [f"## {title[0].upper()}{title[1:]}", ""]
+        lines += [f"## {inert(title[0].upper() + title[1:])}", ""]
         lines += [f"| {' | '.join(columns)} |", f"|{' ---: |' * len(columns)}"]
         lines += [f"| {' | '.join(line)} |" for line in body]
         lines.append("")

@@ -1,0 +1,53 @@
+"""Names from configurations and files are text wherever they are shown, and nothing more.
+
+What `report.html` makes of them is tested in test_report.py; layers' names in test_hostile.py.
+"""
+
+import pytest
+from rich.table import Table
+
+from records import record
+from sweep import plots, session, summary
+
+EVIL = "[x](http://127.0.0.1/) ![p](//h/p.png) <img src=p onerror=a()> `c` a|b $\\frac{$ [/red]"
+
+
+def jobs(name=EVIL):
+    return [record(file=name), record(file="b")]
+
+
+def test_markdown():
+    text = summary.markdown([job.row for job in jobs()])
+    (title,) = [line for line in text.splitlines() if "onerror" in line]
+    assert title == (
+        r"## Increasing order, file \[x\](http://127.0.0.1/) \!\[p\](//h/p.png) "
+        r"&lt;img src=p onerror=a()&gt; \`c\` a\|b $\\frac{$ \[/red\]"
+    )
+    assert "\n" not in summary.inert("a\n# b")
+
+
+@pytest.mark.parametrize("text", ["a", "`a`", "a ``` b", "```\n<b>\n```\n"])
+def test_a_block_of_code_ends_where_the_text_does(text):
+    first, *inside, last = summary.code(text).split("\n")
+    assert first == last
+    assert "\n".join(inside) == text
+    assert first.strip("`") == ""
+    assert first not in text
+
+
+def test_plots(tmp_path):
+    for job in jobs():
+        plots.save(plots.draw_curve(plots.series([job])[0], EVIL), tmp_path / "curve")
+    for name, figure in plots.overview(jobs()).items():
+        plots.save(figure, tmp_path / name)
+    assert "<img" not in (tmp_path / "curve.svg").read_text()
+
+
+def test_tables_on_the_terminal(capsys):
+    table = Table(title=EVIL)
+    table.add_column("job")
+    table.add_row("[bold]a[/bold]")
+    session.console().print(table)
+    said = capsys.readouterr().out
+    assert "[bold]a[/bold]" in said
+    assert "[/red]" in said
