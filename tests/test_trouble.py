@@ -1,9 +1,11 @@
 """Full disks, read-only stores and crowds: jobs fail cleanly, and nothing is lost."""
 
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -51,6 +53,55 @@ def test_a_store_that_cannot_be_written_is_told_and_results_are_kept(checkout, t
         done = [job[1:] for job in jobs(other) if job[0] == "FINISHED"]
         assert len(done) == len(set(done)) == 4
         assert not any(job[0] == "RUNNING" for job in jobs(other))
+
+
+@contextmanager
+def locked(mlruns):
+    """A database that somebody else writes to, longer than SQLite itself waits."""
+    with closing(sqlite3.connect(mlruns / "mlflow.db", timeout=60, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield 40
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def folder_gone(mlruns):
+    away = mlruns.with_name("away")
+    mlruns.rename(away)
+    yield 8
+    assert not mlruns.exists(), "a second store was begun while the first was gone"
+    away.rename(mlruns)
+
+
+@contextmanager
+def database_gone(mlruns):
+    database, away = mlruns / "mlflow.db", mlruns.with_name("away.db")
+    database.rename(away)
+    yield 8
+    assert not database.exists(), "a second store was begun while the first was gone"
+    away.rename(database)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [folder_gone, *(pytest.param(one, marks=pytest.mark.slow) for one in (locked, database_gone))],
+)
+def test_a_sweep_waits_for_a_store_that_does_not_answer(checkout, tmp_path, trouble):
+    other = type(checkout)(tmp_path, checkout.data)
+    with subprocess.Popen(
+        other.command(*GRID), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # The first job's files: it, or the next job, is in the middle of its work.
+        while process.poll() is None and not list(other.mlruns.rglob("curve.csv")):
+            time.sleep(0.1)
+        with trouble(other.mlruns) as seconds:
+            time.sleep(seconds)
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    done = jobs(other)
+    assert [state for state, *_ in done] == ["FINISHED"] * 4
+    assert len(set(done)) == 4
+    assert len(list(other.mlruns.glob("artifacts/*/artifacts/result.json"))) == 4
 
 
 def crowd(checkout, folder, *grids):

@@ -18,17 +18,23 @@ class Patient:
     """Stands for an object whose calls are tried again while they fail in passing."""
 
     def __init__(
-        self, inner: Any, passing: Callable[[Exception], bool], seconds: float = 120.0
+        self,
+        inner: Any,
+        passing: Callable[[Exception], bool],
+        check: Callable[[], None] = lambda: None,
+        seconds: float = 120.0,
     ) -> None:
         """Wrap an object.
 
         Args:
             inner: whose methods are called.
             passing: whether an error may pass by itself.
+            check: called before each try; raises where trying would do harm.
             seconds: how long a call is tried before its error counts.
         """
         self._inner = inner
         self._passing = passing
+        self._check = check
         self._seconds = seconds
 
     def __getattr__(self, name: str) -> Any:
@@ -42,6 +48,7 @@ class Patient:
             deadline, wait = time.monotonic() + self._seconds, _FIRST_WAIT
             while True:
                 try:
+                    self._check()
                     return call(*args, **kwargs)
                 except Exception as error:
                     if not self._passing(error) or time.monotonic() + wait > deadline:

@@ -15,6 +15,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
@@ -444,17 +446,22 @@ def open_store(mlruns: Path, experiment: str) -> Store:
     """
     _log_quietly()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
+    database = (mlruns / "mlflow.db").resolve()
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
-            client = _connect(uri)
+            client = Patient(MlflowClient(uri), _passes)
             return Store(uri, client, _experiment(client, experiment, None))
+        there = partial(_check_there, database)
+        if database in _known:  # by now MLflow has it open, and makes nothing anew
+            Patient(MlflowClient(uri), _passes, there).get_experiment_by_name(experiment)
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
             follow_move(mlruns)
-            client = _connect(uri)
+            client = Patient(MlflowClient(uri), _passes, there)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
-            _let_readers_write(mlruns / "mlflow.db")
+            _let_readers_write(database)
+            _known.add(database)
     except (OSError, MlflowException, sqlite3.Error) as error:
         raise StoreError(_not_written(uri, error)) from error
     return Store(uri, client, experiment_id)
@@ -479,9 +486,14 @@ def _not_written(uri: str, error: Exception) -> str:
     )
 
 
-def _connect(uri: str) -> Any:
-    """A client that waits for a store which is locked or gone for a while."""
-    return Patient(MlflowClient(uri), _passes)
+# Databases that this process found in their place.
+_known: set[Path] = set()
+
+
+def _check_there(database: Path) -> None:
+    """Raise where a database is gone for a while: SQLite would make an empty one in its place."""
+    if database in _known and not database.is_file():
+        raise MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE)
 
 
 def _passes(error: Exception) -> bool:
