@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --extra dev
 .DEFAULT_GOAL := help
-.PHONY: help install install-scale sweep test test-ui test-scale lint ui bench bench-quick bench-large fuzz soak lock
+.PHONY: help install install-scale sweep test test-ui test-scale lint ui bench bench-quick bench-large fuzz hostile soak lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ ui: install ## the MLflow UI on this project's store
 fuzz: install ## at least 2,400 damaged files and 300 random networks
 	FUZZ_CASES=2400 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
 	FUZZ_CASES=300 $(BIN)/python -m pytest -q --timeout=3600 tests/test_engine.py
+
+hostile: install ## open every hostile file, and write what it tried and its refusal to docs/hostile.md
+	HOSTILE_PAGE=1 $(BIN)/python -m pytest -q tests/test_hostile.py
 
 soak: install ## 50 kills, crowds and disks in trouble
 	SOAK_KILLS=50 $(BIN)/python -m pytest -q -s -m "slow or not slow" --timeout=5400 \

@@ -1,22 +1,71 @@
 """A sweep that is killed again and again ends as one that was left alone, to the digit."""
 
+import io
+import json
 import os
 import random
 import shutil
 import subprocess
 import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
 
 KILLS = int(os.environ.get("SOAK_KILLS", "5"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
 GRID = ("ordering=increasing,decreasing", "drop=0.02,0.10")
 ARTIFACTS = {
-    *("config.yaml", "curve.csv", "curve.png", "goodnet.keras"),
-    *("repaired.h5", "repaired.keras", "result.json"),
+    *("answers.npz", "config.yaml", "curve.csv", "curve.png", "curve.svg", "goodnet.keras"),
+    *("repaired.h5", "repaired.keras", "result.json", "samples.png"),
+}
+# What a sweep wrote last before it was killed, by the place of the file.
+STAGES = {
+    "data/standin": "trained",
+    "data/.standin": "data",
+    "data/cache/curve": "curve",
+    "data/cache": "cache",
+    "multirun": "saving, or a job's start",
+    "mlruns": "tracking",
 }
 
 
+def arrays(source):
+    """Every number in an HDF5 file, by its place."""
+    found = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.shape, item[()].tobytes())
+
+    with h5py.File(source) as file:
+        file.visititems(note)
+    return found
+
+
+def content(path):
+    """What an artifact holds, read whole, without dates, places and how long it took."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return arrays(io.BytesIO(archive.read("model.weights.h5")))
+    if path.suffix == ".h5":
+        return arrays(path)
+    if path.suffix == ".npz":
+        return {name: values.tobytes() for name, values in np.load(path).items()}
+    if path.suffix == ".json":
+        result = json.loads(path.read_text())["result"]
+        return [result[part] for part in ("scores", "curve", "stop", "figures", "samples")]
+    if path.name == "config.yaml":
+        places = ("mlruns:", "data:", "sweep:", "folder:")
+        lines = path.read_text().splitlines()
+        return [line for line in lines if not line.strip().startswith(places)]
+    return path.read_bytes()
+
+
 def finished(checkout):
-    """Metrics of the finished jobs by what they are; and the states of all runs."""
+    """Everything about the finished jobs by what they are; and the states of all runs."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{checkout.mlruns / 'mlflow.db'}")
@@ -24,22 +73,34 @@ def finished(checkout):
     runs = client.search_runs([experiment.experiment_id])
     jobs = [run for run in runs if run.data.tags["sweep.kind"] == "job"]
     done = [run for run in jobs if run.info.status == "FINISHED"]
-    for run in done:
-        files = {item.path for item in client.list_artifacts(run.info.run_id)}
-        assert files >= ARTIFACTS
     timed = ("seconds", "system")
-    figures = {
-        (run.data.params["ordering"], run.data.params["drop"]): {
-            name: value for name, value in run.data.metrics.items() if not name.startswith(timed)
+    known = {}
+    for run in done:
+        folder = checkout.mlruns / "artifacts" / run.info.run_id / "artifacts"
+        assert {path.name for path in folder.iterdir()} == ARTIFACTS
+        (output,) = run.outputs.model_outputs
+        model = client.get_logged_model(output.model_id)
+        assert model.status == "READY"
+        (served,) = Path(model.artifact_location.removeprefix("file://")).rglob("*.keras")
+        known[run.data.params["ordering"], run.data.params["drop"]] = {
+            "served": content(served),
+            "files": {path.name: content(path) for path in folder.iterdir()},
+            "metrics": {
+                name: [
+                    (entry.step, entry.value)
+                    for entry in client.get_metric_history(run.info.run_id, name)
+                ]
+                for name in run.data.metrics
+                if not name.startswith(timed)
+            },
         }
-        for run in done
-    }
-    assert len(figures) == len(done), "a cell was finished twice"
-    return figures, [run.info.status for run in runs]
+    assert len(known) == len(done), "a cell was finished twice"
+    return known, [run.info.status for run in runs]
 
 
 def run_until(checkout, seconds):
-    """Start the sweep and kill it after some time; whether it was still running then."""
+    """Start the sweep and kill it after some time; what it wrote last, or None if it had ended."""
+    start = time.time()
     with subprocess.Popen(
         checkout.command(*GRID),
         cwd=checkout.folder,
@@ -50,17 +111,35 @@ def run_until(checkout, seconds):
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            return True
-    return False
+            process.wait()
+            return last_stage(checkout, start)
+    return None
+
+
+def last_stage(checkout, start):
+    written = [
+        (path.stat().st_mtime, str(path.relative_to(checkout.folder)))
+        for path in checkout.folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    ]
+    when, place = max(written, default=(0, ""))
+    if when < start:
+        return "start"
+    return next(stage for prefix, stage in STAGES.items() if place.startswith(prefix))
 
 
 def check_whole(checkout, expected):
     last = checkout.sweep(*GRID)
     assert last.returncode == 0, last.stderr
-    figures, states = finished(checkout)
-    assert "RUNNING" not in states
-    assert figures == expected
-    drafts = [p for p in checkout.data.rglob(".*") if not p.name.endswith((".lock", ".gitignore"))]
+    known, states = finished(checkout)
+    assert set(states) <= {"FINISHED", "KILLED"}
+    assert known == expected
+    assert len(list(checkout.data.glob("standin-*"))) == 1
+    drafts = [
+        path
+        for path in [*checkout.data.rglob(".*"), *checkout.mlruns.rglob(".*")]
+        if not path.name.endswith((".lock", ".gitignore"))
+    ]
     assert drafts == []
 
 
@@ -72,12 +151,12 @@ def test_kills_lose_nothing(checkout, tmp_path):
     assert undisturbed.returncode == 0, undisturbed.stderr
     expected, _ = finished(checkout)
     rng = random.Random(SEED)
-    kills = rounds = 0
+    kills, rounds = Counter(), 0
     other = type(checkout)(tmp_path / "0", tmp_path / "0" / "data")
     other.folder.mkdir()
-    while kills < KILLS:
-        if run_until(other, rng.uniform(0.5, longest)):
-            kills += 1
+    while kills.total() < KILLS:
+        if stage := run_until(other, rng.uniform(0.5, longest)):
+            kills[stage] += 1
         else:  # it came to its end between two kills: look, and begin anew
             check_whole(other, expected)
             rounds += 1
@@ -85,4 +164,5 @@ def test_kills_lose_nothing(checkout, tmp_path):
             other = type(checkout)(tmp_path / str(rounds), tmp_path / str(rounds) / "data")
             other.folder.mkdir()
     check_whole(other, expected)
-    print(f"{kills} kills, {rounds + 1} sweeps came to their end, nothing lost")
+    print(f"{kills.total()} kills, {rounds + 1} sweeps came to their end, nothing lost; by what")
+    print(f"the sweep had written last: {dict(kills)}")

@@ -48,9 +48,9 @@ def percent(value: float) -> str:
 
 def inert(text: object) -> str:
     """A name out of a configuration or file, as Markdown that shows it and does nothing else."""
-    return re.sub(
-        r"([\\`*\[\]|!#])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False)
-    )
+    # Underscores within a word, as in names of criteria, are nothing special.
+    special = r"([\\`*\[\]|!#]|(?<![^\W_])_|_(?![^\W_]))"
+    return re.sub(special, r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
 
 
 def code(text: str) -> str:

@@ -190,7 +190,8 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
     name = entry.get("name", inner.get("name") if isinstance(inner, dict) else None)
     if not isinstance(kind, str) or not isinstance(inner, dict):
         raise UnsafeError(
-            f"a layer must have a class name and a configuration. Received: {shown(entry)}."
+            "a layer must have a class name and a configuration. "
+            f"Received: {shown(kind)} with {shown(inner)}. Functions in the place of layers are not run."
         )
     for given in (entry.get("name"), inner.get("name")):
         if given is not None and not (isinstance(given, str) and _NAME.fullmatch(given)):
