@@ -285,7 +285,7 @@ def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) ->
         raise _RefusedError(f"{shown(path)} has {count:,} attributes. Do not use this file.")
     for index in range(count):
         held = h5py.h5a.open(item, index=index)
-        elements = prod(held.shape)
+        called, elements = os.fsdecode(held.name), prod(held.shape)
         kind = held.get_type()
         size = elements * kind.get_size()
         # Texts of open length lie elsewhere in the file, and a thousand can share one place.
@@ -295,12 +295,12 @@ def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) ->
         if not swells and kind.detect_class(h5py.h5t.VLEN):
             raise _RefusedError(
                 "an attribute of several parts may not hold texts of open length. Received: "
-                f"{shown(held.name)} of {shown(path or '/')}. Write the file again without it."
+                f"{shown(called)} of {shown(path or '/')}. Write the file again without it."
             )
         if size > ATTRIBUTE_BYTES or (swells and elements > _TEXTS):
             raise _RefusedError(
                 f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB. Received: "
-                f"{shown(held.name)} of {shown(path or '/')} with {elements:,} values, "
+                f"{shown(called)} of {shown(path or '/')} with {elements:,} values, "
                 f"{size:,} bytes. Do not use this file."
             )
 

@@ -191,7 +191,7 @@ def _object(entry: dict[str, Any], depth: int) -> tuple[dict[str, Any], int]:
     if not isinstance(kind, str) or not isinstance(inner, dict):
         raise UnsafeError(
             "a layer must have a class name and a configuration. "
-            f"Received: {shown(kind)} with {shown(inner)}. Functions in the place of layers are not run."
+            f"Received: {shown(kind)} with {shown(inner)}. Functions are no layers here."
         )
     for given in (entry.get("name"), inner.get("name")):
         if given is not None and not (isinstance(given, str) and _NAME.fullmatch(given)):
