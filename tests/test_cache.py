@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from sweep import files
 from sweep.cache import Cache
 from sweep.errors import StoreError
 
@@ -182,3 +183,11 @@ def test_the_draft_of_a_living_writer_is_left_alone(folder):
     Cache(folder, 1).array("b", "k", maker(1, []))
     assert list(folder.glob(".a-k.*.npy"))
     assert int(process.communicate()[0]) == SUM
+
+
+def test_a_digest_needs_no_place_to_be_remembered(tmp_path, monkeypatch):
+    file, full = tmp_path / "file", tmp_path / "full"
+    file.write_bytes(b"content")
+    full.touch()  # no folder, so nothing can be written there
+    monkeypatch.setattr(files, "_SETTLED_SECONDS", -1)
+    assert files.digest(file, full) == files.sha256(file)

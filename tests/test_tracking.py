@@ -119,6 +119,15 @@ def test_a_locked_database_is_waited_for(store, tmp_path):
     connection.close()
 
 
+@pytest.mark.parametrize("name", ["2026-11-24/10-00-00", "o'brien/x", 'study/the "best"', "a`b%_"])
+def test_a_sweep_is_found_by_whatever_it_is_called(store, name):
+    for sweep in (name, "another"):
+        with store.run("sweep", {"sweep.kind": "parent", "sweep.id": sweep}) as run_id:
+            pass
+        assert store.find_parent(sweep) == run_id
+    assert store.find_parent("none") is None
+
+
 def test_a_store_that_is_no_database_is_one_sentence(tmp_path):
     from sweep import tracking
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,5 +77,6 @@ def digest(path: Path, memory: Path) -> str:
         pass  # no note, or one that is damaged: made anew below
     value = sha256(path)
     if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
-        write_text(note, json.dumps({"stamp": stamp, "sha256": value}))
+        with suppress(OSError):  # where nothing can be remembered, the file is read again
+            write_text(note, json.dumps({"stamp": stamp, "sha256": value}))
     return value

@@ -199,7 +199,9 @@ class Store:
 
     def find_parent(self, sweep: str) -> str | None:
         """The id of the (oldest) run that holds a sweep, or None if the job runs on its own."""
-        found = self._search(f"tags.`sweep.id` = '{sweep}' and tags.`sweep.kind` = 'parent'")
+        mark = '"' if "'" in sweep else "'"  # a name out of a folder's or a study's
+        of_sweep = f"tags.`sweep.id` = {mark}{sweep}{mark}"
+        found = self._search(f"{of_sweep} and tags.`sweep.kind` = 'parent'")
         return next((str(run.info.run_id) for run in reversed(list(found))), None)
 
     def past_jobs(
