@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from records import six
+from records import record, six
 from sweep import artifacts, plots, report, summary, ui
 from sweep.results import Record
 
@@ -152,6 +152,25 @@ def test_an_artifact_can_be_downloaded(page, sweep, address):
         page.locator("button[data-component-id*=artifactview]").first.click()
     text = Path(download.value.path()).read_text()
     assert text.startswith("step,channel,score,valid_accuracy,valid_asr")
+
+
+def test_names_do_nothing_in_the_note_of_a_run(page, sweep, address):
+    from sweep.tracking import open_store
+
+    evil = "[a](javascript:alert(1)) ![p](/evil.png) <img src=/evil.png onerror=alert(1)> `c`"
+    table = summary.markdown([record(file=name).row for name in (evil, "b")])
+    note = f"{summary.code(f'python -m sweep file={evil}')}\n\n{table}"
+    tags = {"sweep.kind": "parent", "sweep.id": evil, "mlflow.note.content": note}
+    with open_store(sweep[0] / "mlruns", "badnet-sweep").run(evil, tags) as run:
+        pass
+    problems = []
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("request", lambda request: problems.extend({"evil.png"} & {*request.url.split("/")}))
+    page.goto(f"{address}/#/experiments/1/runs/{run}")
+    page.get_by_role("heading", name=f"Increasing order, file {evil}").wait_for()
+    page.locator("pre", has_text=f"python -m sweep file={evil}").wait_for()
+    assert page.locator("img[src*=evil], a[href*=alert]").count() == 0
+    assert not problems
 
 
 def test_the_report_opens_in_the_artifact_view(page, sweep, address):
