@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -21,14 +22,16 @@ ARTIFACTS = {
     *("answers.npz", "config.yaml", "curve.csv", "curve.png", "curve.svg", "goodnet.keras"),
     *("repaired.h5", "repaired.keras", "result.json", "samples.png"),
 }
-# What a sweep wrote last before it was killed, by the place of the file.
+# What a sweep was at when it was killed, by the file that it wrote last.
 STAGES = {
-    "data/standin": "trained",
-    "data/.standin": "data",
-    "data/cache/curve": "curve",
-    "data/cache": "cache",
-    "multirun": "saving, or a job's start",
-    "mlruns": "tracking",
+    r"data/\.standin.*/bd_test": "training",
+    r"data/\.?standin.*/(models|standin)": "saving what was trained",
+    r"data/\.standin": "making data",
+    r"data/cache/\.?curve": "curve",
+    r"data/cache": "caching",
+    r"multirun/.*/tmp": "saving",
+    r"multirun": "beginning a job",
+    r"mlruns": "tracking",
 }
 
 
@@ -95,11 +98,18 @@ def finished(checkout):
             },
         }
     assert len(known) == len(done), "a cell was finished twice"
+    newest = next(r for r in runs if r.data.tags["sweep.kind"] == "parent")
+    folder = checkout.mlruns / "artifacts" / newest.info.run_id / "artifacts"
+    assert "</html>" in (folder / "report.html").read_text()
+    lines = (folder / "summary.csv").read_text().splitlines()
+    known["summary"] = [
+        line.rpartition(",")[0] for line in lines
+    ]  # the last column is the run's id
     return known, [run.info.status for run in runs]
 
 
 def run_until(checkout, seconds):
-    """Start the sweep and kill it after some time; what it wrote last, or None if it had ended."""
+    """Start the sweep and kill it after some time; what it was at, or None if it had ended."""
     start = time.time()
     with subprocess.Popen(
         checkout.command(*GRID),
@@ -124,8 +134,8 @@ def last_stage(checkout, start):
     ]
     when, place = max(written, default=(0, ""))
     if when < start:
-        return "start"
-    return next(stage for prefix, stage in STAGES.items() if place.startswith(prefix))
+        return "importing"
+    return next(stage for pattern, stage in STAGES.items() if re.match(pattern, place))
 
 
 def check_whole(checkout, expected):
@@ -164,5 +174,5 @@ def test_kills_lose_nothing(checkout, tmp_path):
             other = type(checkout)(tmp_path / str(rounds), tmp_path / str(rounds) / "data")
             other.folder.mkdir()
     check_whole(other, expected)
-    print(f"{kills.total()} kills, {rounds + 1} sweeps came to their end, nothing lost; by what")
-    print(f"the sweep had written last: {dict(kills)}")
+    print(f"{kills.total()} kills, {rounds + 1} sweeps came to their end, nothing lost")
+    print("killed while " + ", ".join(f"{stage} ({number})" for stage, number in kills.items()))
