@@ -181,12 +181,8 @@ def markdown(
         best: none beats them, the chosen one first.
         tested: rows of the chosen job and of the baseline's with test figures.
     """
-    lines = [
-        f"# Study {summary.inert(name)}",
-        "",
-        f"{len(trials)} trials finished; {goal.signature()}.",
-        "",
-    ]
+    title = f"# Study {summary.inert(name)}"
+    lines = [title, "", f"{len(trials)} trials finished; {goal.signature()}.", ""]
     if not best:
         return "\n".join([*lines, "No trial keeps the constraints, so none is chosen.", ""])
     lines += [why(goal, best), "", "## Best trials, validation sets, percent", ""]

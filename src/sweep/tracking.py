@@ -447,8 +447,8 @@ def open_store(mlruns: Path, experiment: str) -> Store:
         StoreError: the store cannot be opened or written.
     """
     _log_quietly()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
     database = (mlruns / "mlflow.db").resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
             client = Patient(MlflowClient(uri), _passes)
