@@ -34,6 +34,12 @@ test-ui: install ## the browser tests, on Debian's chromium
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m ui tests/test_ui_browser.py
 
+test-scale: install-scale ## sweeps on Slurm, Ray and PostgreSQL, which run for the test (Debian)
+	@dpkg --status slurm-wlm munge postgresql >/dev/null 2>&1 || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+		slurm-wlm munge postgresql; }
+	$(BIN)/python -m pytest -m scale --timeout=1200 tests/scale
+
 lint: install ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
