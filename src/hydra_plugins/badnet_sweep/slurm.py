@@ -1,0 +1,177 @@
+"""`hydra/launcher=slurm`: jobs as an array of Slurm, through submitit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+
+from sweep.errors import ConfigError, SweepError
+
+try:
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
+except ImportError:  # without the extra [slurm] there is no `conf/hydra/launcher/slurm` either
+    Submitit = None
+
+# Slurm's MaxArraySize, unless a cluster has another.
+_ARRAY = 1000
+_LONGEST_WAIT = 5.0
+# How long a result may take to be seen on a shared disk.
+_SEEN_SECONDS = 15.0
+# How long cancelled jobs are given to end; Slurm kills them before.
+_END_SECONDS = 60.0
+# A job that Slurm has forgotten is UNKNOWN.
+_ENDED = frozenset(
+    """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
+    REVOKED TIMEOUT UNKNOWN""".split()  # noqa: SIM905 - eleven lines would say no more
+)
+
+if Submitit is not None:
+
+    class SlurmLauncher(Submitit):  # type: ignore[misc]
+        """submitit's launcher, which hears what became of each job and cancels what it began."""
+
+        def __call__(self, *arguments: Any) -> JobReturn:
+            """Do one job; called on a node of the cluster."""
+            import submitit
+
+            from sweep import config
+
+            config.register()
+            here = submitit.JobEnvironment()
+            place = {"sweep.slurm_job": here.job_id, "sweep.slurm_log": str(here.paths.stdout)}
+            os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(place)  # MLflow makes tags of it
+            # Slurm's way to end a job that is cancelled or requeued; submitit ignores it.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            return super().__call__(*arguments)
+
+        def launch(
+            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+        ) -> list[JobReturn]:
+            """Submit jobs and wait for all, whatever their end; one interrupted cancels them."""
+            jobs: list[Any] = []
+            try:
+                for start in range(0, len(job_overrides), _ARRAY):
+                    part = job_overrides[start : start + _ARRAY]
+                    jobs += self._submit(part, initial_job_idx + start)
+                return _collect(jobs, job_overrides)
+            except BaseException:
+                _cancel(jobs)
+                raise
+
+        def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
+            import submitit
+
+            assert self.config is not None  # noqa: S101
+            if shutil.which("sbatch") is None:
+                raise ConfigError(
+                    "hydra/launcher=slurm must find Slurm's commands. Received: no sbatch in PATH. "
+                    "Start it on a machine of the cluster, or take another launcher."
+                )
+            settings = dict(self.params)
+            executor = submitit.AutoExecutor(
+                settings.pop("submitit_folder"),
+                cluster="slurm",
+                slurm_max_num_timeout=settings.pop("max_num_timeout"),
+            )
+            executor.update_parameters(**{f"slurm_{k}": v for k, v in settings.items()})
+            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+            numbers = range(first, first + len(job_overrides))
+            try:
+                return list(
+                    executor.map_array(
+                        self,
+                        [list(overrides) for overrides in job_overrides],
+                        ["hydra.sweep.dir" for _ in numbers],
+                        numbers,
+                        [f"job_id_for_{number}" for number in numbers],
+                        [Singleton.get_state() for _ in numbers],
+                    )
+                )
+            except submitit.core.utils.FailedJobError as error:
+                said = str(error.__cause__ or error).strip().splitlines()[-1]
+                raise ConfigError(
+                    f"hydra.launcher must ask for what Slurm gives. Received: {said}"
+                ) from error
+
+
+def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
+    """What all jobs gave back, once they have ended; an error for one that gave nothing."""
+    from sweep import progress
+
+    waiting = dict(enumerate(jobs))
+    returns: dict[int, JobReturn] = {}
+    ended: dict[int, float] = {}  # when a job was first found to have ended without a result
+    wait = 1.0
+    while waiting:
+        time.sleep(wait)
+        wait = min(1.2 * wait, _LONGEST_WAIT)
+        states = _states(waiting.values())
+        folders = {job.paths.folder for job in waiting.values()}
+        there = {path for folder in folders for path in folder.iterdir()}
+        now = time.monotonic()
+        for index, job in waiting.items():
+            if job.paths.result_pickle in there:
+                returns[index] = _result(job, job_overrides[index])
+            elif states is not None and (state := states.get(job.job_id, "UNKNOWN")) in _ENDED:
+                if now - ended.setdefault(index, now) > _SEEN_SECONDS:
+                    error = SweepError(
+                        "A Slurm job must come to its end to give a result. Received: job "
+                        f"{job.job_id}, {state}. See {job.paths.stdout}; "
+                        "the same command tries it again."
+                    )
+                    returns[index] = _failed(error, job_overrides[index])
+            else:
+                ended.pop(index, None)
+        for index in returns.keys() & waiting.keys():
+            del waiting[index]
+            progress.job_done()
+    return [returns[index] for index in range(len(jobs))]
+
+
+def _result(job: Any, overrides: Sequence[str]) -> JobReturn:
+    try:
+        return job.results()[0]  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is that job's alone
+        return _failed(error, overrides)
+
+
+def _failed(error: Exception, overrides: Sequence[str]) -> JobReturn:
+    return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
+
+
+def _states(jobs: Iterable[Any]) -> dict[str, str] | None:
+    """Slurm's word for each job that it knows; None while it does not answer."""
+    arrays = {job.job_id.partition("_")[0] for job in jobs}
+    told = subprocess.run(
+        [
+            *("squeue", "--noheader", "--array", "--states=all", "--format=%i %T"),
+            f"--jobs={','.join(arrays)}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode == 0:
+        return dict(line.split() for line in told.stdout.splitlines())
+    return {} if "Invalid job id" in told.stderr else None  # it forgets jobs that ended long ago
+
+
+def _cancel(jobs: Sequence[Any]) -> None:
+    """Take jobs out of Slurm and wait until those that ran have said so to their store."""
+    if not jobs:
+        return
+    subprocess.run(["scancel", *{job.job_id.partition("_")[0] for job in jobs}], check=False)
+    deadline = time.monotonic() + _END_SECONDS
+    while time.monotonic() < deadline:
+        states = _states(jobs)
+        if states is not None and _ENDED.issuperset(states.values()):
+            return
+        time.sleep(1.0)
