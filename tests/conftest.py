@@ -24,6 +24,7 @@ class Checkout:
         self.folder = folder
         self.data = data
         self.mlruns = folder / "mlruns"
+        self.uri = f"sqlite:///{self.mlruns / 'mlflow.db'}"
 
     def command(self, *overrides: str) -> list[str]:
         return [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -75,7 +76,10 @@ def test_runs_of_dead_processes_are_buried_and_living_ones_are_not(store):
             runs["reused"] = store.client.create_run(store.experiment_id, tags=reused).info.run_id
             away = {"sweep.host": "elsewhere", "sweep.process": "999999@1.00"}
             runs["away"] = store.client.create_run(store.experiment_id, tags=away).info.run_id
-            assert store.bury_the_dead() == 3
+            silent = away | {"sweep.beat": f"{time.time() - 1000:.0f}"}
+            runs["silent"] = store.client.create_run(store.experiment_id, tags=silent).info.run_id
+            assert store.bury_the_dead("another configuration") == 0
+            assert store.bury_the_dead() == 4
             assert status(store, own) == "RUNNING"
         found = {name: status(store, run_id) for name, run_id in runs.items()}
         other.send_signal(signal.SIGKILL)
@@ -85,7 +89,58 @@ def test_runs_of_dead_processes_are_buried_and_living_ones_are_not(store):
         "again": "KILLED",
         "reused": "KILLED",
         "away": "RUNNING",
+        "silent": "KILLED",
     }
+
+
+def test_the_jobs_of_a_sweep_that_is_over_are_over(store):
+    with store.run("parent", {"sweep.id": "1", "sweep.kind": "parent"}) as parent:
+        runs = [
+            store.client.create_run(
+                store.experiment_id,
+                tags={"sweep.host": "elsewhere", "sweep.kind": "job", "sweep.id": sweep},
+            ).info.run_id
+            for sweep in "12"
+        ]
+        store.bury_the_dead(over="1")
+        states = [status(store, run_id) for run_id in (*runs, parent)]
+    assert states == ["KILLED", "RUNNING", "RUNNING"]
+
+
+def test_a_run_gives_signs_of_life(store, monkeypatch):
+    monkeypatch.setattr(processes, "_BEAT_SECONDS", 0.05)
+    before = int(time.time())
+    with store.run("job", {}) as run_id:
+        deadline = time.monotonic() + 30
+        while "sweep.beat" not in (tags := store.client.get_run(run_id).data.tags):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert int(tags["sweep.beat"]) >= before
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+def test_a_run_keeps_its_log_however_it_ends(store, tmp_path, error):
+    log = tmp_path / "sweep.log"
+    log.write_text("a line")
+    with suppress(ValueError), store.run("job", {}, log=log) as run_id:
+        if error:
+            raise error
+    assert store.read(run_id, "sweep.log") == b"a line"
+
+
+def test_a_job_is_of_its_parents_origin(store):
+    tags = {"mlflow.source.name": "main.py", tracking_git(): "c0ffee", "sweep.id": "1"}
+    with store.run("parent", tags) as run_id:
+        origin = store.origin(run_id)
+    assert origin["mlflow.source.name"] == "main.py"
+    assert origin[tracking_git()] == "c0ffee"
+    assert "sweep.id" not in origin
+
+
+def tracking_git():
+    from sweep import tracking
+
+    return tracking.GIT[0]
 
 
 def processes_host():
@@ -168,6 +223,11 @@ def test_patience_ends_and_is_for_passing_errors_only():
         ("http://host:5000", "http://host:5000"),
         ("http://me:secret@host:5000/x", "http://...@host:5000/x"),
         ("postgresql+psycopg://me:p@ss@host/db", "postgresql+psycopg://...@host/db"),
+        (
+            "x.storage=postgresql://me:secret@h/db plan=true",
+            "x.storage=postgresql://...@h/db plan=true",
+        ),
+        ("postgresql://h/db?user=me&password=secret&a=b", "postgresql://h/db?user=me&...&a=b"),
     ],
 )
 def test_passwords_are_never_shown(url, shown):

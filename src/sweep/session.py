@@ -55,16 +55,19 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
     name = summary.settings_name(settings)
     with FileLock(_locks(config) / f"{_identify(config).config}.lock"):
         identity = _identify(config)  # whoever was here before us may have made the data
+        store.bury_the_dead(identity.config)  # an attempt that was cut off, before a requeue
         runs = store.past_jobs(identity.config)
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
         if done is not None and done.row is not None:
             return done.row
         sees = criteria.sees(config.criterion.name, config.criterion.params)
+        parent, log = store.find_parent(sweep_id(config)), folder / "sweep.log"
+        origin = store.origin(parent) if parent else {}
+        origin |= tracking.git_state(root())
+        git = {tag: origin[tag] for tag in tracking.GIT if tag in origin}
         tags = {"sweep.kind": "job", "sweep.id": sweep_id(config), "sweep.sees": sees}
-        tags |= identity.tags()
-        parent = store.find_parent(sweep_id(config))
-        git = tracking.git_state(root())
-        with store.run(name, tags | git, parent) as run_id:
+        tags |= identity.tags() | origin | {"sweep.log": str(log)}
+        with store.run(name, tags, parent, log) as run_id:
             store.log_settings(run_id, settings | {"sees": sees})
             repair = pipeline.run(config)
             result = repair.result
@@ -132,6 +135,7 @@ def run_grid(
         if waiting:
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
+            store.bury_the_dead(over=sweep_id(first))
         rows = _rows(todo, returns, store)
         _show(rows, store, run_id, first)
         errors = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 
 from sweep.errors import ConfigError, StoreError
-from sweep.processes import is_alive, own_process
+from sweep.processes import beating, is_gone, own_process
 from sweep.urls import without_password
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 
     from sweep.objectives import Objective
 
-# A living worker says so this often; one that was silent for the longer time is gone.
-_BEAT_SECONDS = 10.0
-_GONE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _PATIENCE = 50
 
@@ -321,8 +317,7 @@ def orphans(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
         beat = float(trial.user_attrs.get("beat", 0)) or (
             trial.datetime_start.timestamp() if trial.datetime_start else 0
         )
-        here = host == platform.node()
-        if not is_alive(process) if here else time.time() - beat > _GONE_SECONDS:
+        if is_gone(host, process, beat):
             found.append(trial)
     return found
 
@@ -332,18 +327,10 @@ def heartbeat(trials: Sequence[optuna.Trial]) -> Iterator[None]:
     """Say for as long as the block runs that these trials are being worked at."""
     from optuna.exceptions import OptunaError
 
-    ended = threading.Event()
-
     def beat() -> None:
-        while not ended.wait(_BEAT_SECONDS):
-            for trial in trials:
-                with suppress(OptunaError):  # a busy storage; the next beat will do
-                    trial.set_user_attr("beat", time.time())
+        for trial in trials:
+            with suppress(OptunaError):  # a busy storage; the next beat will do
+                trial.set_user_attr("beat", time.time())
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    with beating(beat):
         yield
-    finally:
-        ended.set()
-        thread.join()

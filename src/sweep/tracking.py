@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from filelock import FileLock
 from sweep.errors import StoreError
 from sweep.ledger import Identity, Past
 from sweep.patience import Patient
-from sweep.processes import is_alive, own_process
+from sweep.processes import beating, is_gone, own_process
 from sweep.results import Row
 from sweep.ui import VIEW
 from sweep.urls import without_password
@@ -72,6 +72,8 @@ _READERS = 8
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
+# Tags of the code that a run is made by.
+GIT = ("mlflow.source.git.commit", "sweep.git_dirty")
 # What answers for G when it is served.
 _SERVES = ("mlflow", "tensorflow", "keras", "numpy")
 _EXPERIMENT = {
@@ -138,24 +140,31 @@ class Store:
         self._places: dict[str, str] = {}  # where runs' artifacts lie
 
     @contextmanager
-    def run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> Iterator[str]:
+    def run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        log: Path | None = None,
+    ) -> Iterator[str]:
         """A run that ends as the block does: FINISHED, FAILED with its traceback, or KILLED.
 
         Args:
             name: what a person calls it.
             tags: what it is found by.
             parent: the run it is nested in.
+            log: a file that it keeps, however it ends.
 
         Yields:
             The run's id.
         """
         nested = {"mlflow.parentRunId": parent} if parent else {}
-        own = {"sweep.host": platform.node(), "sweep.process": own_process()}
+        context = {key: without_password(value) for key, value in resolve_tags().items()}
         with self._writing():
             run = self.client.create_run(
-                self.experiment_id, run_name=name, tags=resolve_tags() | own | nested | dict(tags)
+                self.experiment_id, run_name=name, tags=context | _here() | nested | dict(tags)
             )
-            with self._ending(str(run.info.run_id)) as run_id:
+            with self._ending(str(run.info.run_id), log) as run_id:
                 yield run_id
 
     @contextmanager
@@ -163,18 +172,20 @@ class Store:
         """A run that is there, gone on with; it ends as the block does."""
         with self._writing():
             self.client.update_run(run_id, status="RUNNING")
-            tags = {"sweep.host": platform.node(), "sweep.process": own_process()}
-            self.tag(run_id, tags)
+            self.tag(run_id, _here())
             with self._ending(run_id):
                 yield run_id
 
     @contextmanager
-    def _ending(self, run_id: str) -> Iterator[str]:
+    def _ending(self, run_id: str, log: Path | None = None) -> Iterator[str]:
         try:
-            yield run_id
+            with beating(lambda: self._beat(run_id)):
+                yield run_id
+            self._keep(run_id, log)
             self.client.set_terminated(run_id, "FINISHED")
         except Exception as error:
             try:
+                self._keep(run_id, log)
                 self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
                 text = f"{type(error).__name__}: {error}"[:_TEXT]
                 self.client.set_tag(run_id, "sweep.error", text)
@@ -186,6 +197,14 @@ class Store:
             failed = isinstance(end, SystemExit) and end.code == 1
             self.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
             raise
+
+    def _keep(self, run_id: str, log: Path | None) -> None:
+        if log is not None and log.is_file():
+            self.client.log_artifact(run_id, str(log))
+
+    def _beat(self, run_id: str) -> None:
+        with suppress(MlflowException, OSError):  # the next beat will do
+            self.client.set_tag(run_id, "sweep.beat", f"{time.time():.0f}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -241,12 +260,22 @@ class Store:
             )
         return past, text.decode()
 
-    def bury_the_dead(self) -> int:
-        """Set runs of this machine to KILLED whose process is gone; return how many."""
+    def origin(self, run_id: str) -> dict[str, str]:
+        """The tags that say what code a run was started from; its jobs share them anywhere."""
+        tags = self.client.get_run(run_id).data.tags
+        return {k: v for k, v in tags.items() if k.startswith("mlflow.source.") or k in GIT}
+
+    def bury_the_dead(self, config: str | None = None, over: str | None = None) -> int:
+        """Set runs to KILLED that say they run and do not; return how many.
+
+        Args:
+            config: only jobs of this configuration.
+            over: the id of a sweep whose jobs have all ended, wherever they ran.
+        """
         buried = 0
-        host = platform.node()
-        for run in self._search(f"attributes.status = 'RUNNING' and tags.`sweep.host` = '{host}'"):
-            if not is_alive(run.data.tags.get("sweep.process", "")):
+        only = f" and tags.`sweep.config` = '{config}'" if config else ""
+        for run in list(self._search(f"attributes.status = 'RUNNING'{only}")):
+            if _is_dead(run, over):
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 buried += 1
         return buried
@@ -396,6 +425,19 @@ class _Saved:
     def save(self, path: str) -> None:
         """What Keras models have, all that MLflow asks of one."""
         shutil.copyfile(self._file, path)
+
+
+def _here() -> dict[str, str]:
+    return {"sweep.host": platform.node(), "sweep.process": own_process()}
+
+
+def _is_dead(run: Run, over: str | None) -> bool:
+    tags = run.data.tags
+    if over is not None and (tags.get("sweep.id"), tags.get("sweep.kind")) == (over, "job"):
+        return True
+    host, process = tags.get("sweep.host"), tags.get("sweep.process", "")
+    beat = float(tags.get("sweep.beat", run.info.start_time / 1000))
+    return host is not None and is_gone(host, process, beat)
 
 
 def _past(run: Run) -> Past:
@@ -557,10 +599,8 @@ def git_state(folder: Path) -> dict[str, str]:
         ).stdout.strip()
 
     try:
-        return {
-            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
-            "sweep.git_dirty": str(bool(git("status", "--porcelain"))).lower(),
-        }
+        dirty = str(bool(git("status", "--porcelain"))).lower()
+        return dict(zip(GIT, (git("rev-parse", "HEAD"), dirty), strict=True))
     except (OSError, subprocess.CalledProcessError):
         return {}
 

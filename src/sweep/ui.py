@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import Tracking, root
+from sweep.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,14 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--experiment", default=Tracking.experiment, help="which to show (%(default)s)"
     )
     options = parser.parse_args(arguments)
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (options.mlruns / "mlflow.db").is_file():
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("http"):
+        print(f"The tracking server shows its runs itself: {without_password(uri)}")
+        return
+    if not uri and not (options.mlruns / "mlflow.db").is_file():
         sys.exit(
             f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
             "mlflow.db. Run a sweep first: python -m sweep"
         )
     from sweep.tracking import follow_move
 
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if not uri:
         follow_move(options.mlruns)
     address = page(options.mlruns, options.host, options.port, options.experiment)
     print(f"MLflow on {address} (Ctrl-C ends it)", flush=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
+
+# What stands before the host, and settings such as `?password=` that PostgreSQL's addresses take.
+_SECRETS = re.compile(r"(?<=://)\S*@|(?<=[?&])(?:[a-z_]*password|token)=[^&\s'\"]*", re.IGNORECASE)
 
 
-def without_password(url: str) -> str:
-    """An address without the name and password that it may carry."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"...@{host}"))
+def without_password(text: str) -> str:
+    """A text whose addresses are without the names and passwords that they may carry."""
+    return _SECRETS.sub(lambda found: "...@" if found[0].endswith("@") else "...", text)

@@ -11,11 +11,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from conftest import Checkout
+from services import answers, free_port, service, until
+from stores import SIX_JOBS, finished
 
 SLURM = """
 ClusterName=test
@@ -40,56 +42,7 @@ MpiDefault=none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-# What a job asks of this Slurm, which has fewer cores than a cluster.
-SLURM_JOB = (
-    *("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"),
-    "hydra.launcher.timeout_min=10",
-)
 PASSWORD = "Zauberwort47"  # noqa: S105 - of a database that lives for a test
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(holds, seconds=60.0):
-    """Wait for something to hold; what it gave."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{holds} did not come to hold in {seconds:.0f} s"
-        time.sleep(0.2)
-
-
-@contextmanager
-def service(command, log, stop=signal.SIGTERM, **options):
-    """A program in the foreground that ends with the block, or with this process if that dies."""
-    with log.open("ab") as sink:
-        process = subprocess.Popen(
-            ["setpriv", f"--pdeathsig={stop.name[3:]}", *command],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            **options,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(stop)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def answers(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else ""
 
 
 @pytest.fixture(scope="session")
@@ -177,3 +130,14 @@ def postgres(tmp_path_factory):
                 [programs / "createdb", f"--maintenance-db={url}/postgres", name], check=True
             )
         yield url
+
+
+@pytest.fixture(scope="session")
+def six(tmp_path_factory, shared_data):
+    """The figures of the six-job sweep with Hydra's basic launcher and SQLite."""
+    checkout = Checkout(tmp_path_factory.mktemp("six"), shared_data)
+    done = checkout.sweep(*SIX_JOBS)
+    assert done.returncode == 0, done.stderr
+    figures, _ = finished(checkout.uri)
+    assert len(figures) == 6
+    return figures

@@ -50,7 +50,8 @@ if Submitit is not None:
             os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(place)  # MLflow makes tags of it
             # Slurm's way to end a job that is cancelled or requeued; submitit ignores it.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            return super().__call__(*arguments)
+            done: JobReturn = super().__call__(*arguments)
+            return done
 
         def launch(
             self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

@@ -1,0 +1,45 @@
+"""What tests look for in a store: jobs' figures, and how runs ended."""
+
+SIX_JOBS = ("ordering=increasing,decreasing", "drop=0.02,0.04,0.10")
+ARTIFACTS = {
+    *("config.yaml", "curve.csv", "curve.png", "goodnet.keras"),
+    *("repaired.h5", "repaired.keras", "result.json", "sweep.log"),
+}
+
+
+def opened(uri):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(str(uri))
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    return client, experiment.experiment_id if experiment else None
+
+
+def runs_of(uri, kind="job", state=None):
+    client, experiment = opened(uri)
+    if experiment is None:
+        return []
+    wanted = f"tags.`sweep.kind` = '{kind}'"
+    if state:
+        wanted += f" and attributes.status = '{state}'"
+    return list(client.search_runs([experiment], wanted))
+
+
+def finished(uri):
+    """Metrics of the finished jobs by what they are, without times; and the states of all runs."""
+    client, experiment = opened(uri)
+    runs = client.search_runs([experiment])
+    jobs = [run for run in runs if run.data.tags["sweep.kind"] == "job"]
+    done = [run for run in jobs if run.info.status == "FINISHED"]
+    for run in done:
+        files = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert files >= ARTIFACTS
+    timed = ("seconds", "system")
+    figures = {
+        (run.data.params["ordering"], run.data.params["drop"]): {
+            name: value for name, value in run.data.metrics.items() if not name.startswith(timed)
+        }
+        for run in done
+    }
+    assert len(figures) == len(done), "a cell was finished twice"
+    return figures, [run.info.status for run in runs]
