@@ -25,6 +25,7 @@ class Checkout:
         self.data = data
         self.mlruns = folder / "mlruns"
         self.uri = f"sqlite:///{self.mlruns / 'mlflow.db'}"
+        self.environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
 
     def command(self, *overrides: str) -> list[str]:
         return [
@@ -37,13 +38,16 @@ class Checkout:
         ]
 
     def sweep(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+        return self.run(self.command(*overrides))
+
+    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*overrides),
+            command,
             capture_output=True,
             text=True,
             check=False,
             cwd=self.folder,
-            env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+            env=self.environment,
         )
 
 

@@ -7,16 +7,16 @@ ARTIFACTS = {
 }
 
 
-def opened(uri):
+def opened(uri, experiment="badnet-sweep"):
     from mlflow import MlflowClient
 
-    client = MlflowClient(str(uri))
-    experiment = client.get_experiment_by_name("badnet-sweep")
-    return client, experiment.experiment_id if experiment else None
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    return client, found.experiment_id if found else None
 
 
-def runs_of(uri, kind="job", state=None):
-    client, experiment = opened(uri)
+def runs_of(uri, kind="job", state=None, experiment="badnet-sweep"):
+    client, experiment = opened(uri, experiment)
     if experiment is None:
         return []
     wanted = f"tags.`sweep.kind` = '{kind}'"
@@ -25,9 +25,9 @@ def runs_of(uri, kind="job", state=None):
     return list(client.search_runs([experiment], wanted))
 
 
-def finished(uri):
+def finished(uri, experiment="badnet-sweep"):
     """Metrics of the finished jobs by what they are, without times; and the states of all runs."""
-    client, experiment = opened(uri)
+    client, experiment = opened(uri, experiment)
     runs = client.search_runs([experiment])
     jobs = [run for run in runs if run.data.tags["sweep.kind"] == "job"]
     done = [run for run in jobs if run.info.status == "FINISHED"]

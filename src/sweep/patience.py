@@ -7,6 +7,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from sweep.urls import without_password
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,16 +23,16 @@ class Patient:
         self,
         inner: Any,
         passing: Callable[[Exception], bool],
+        seconds: float,
         check: Callable[[], None] = lambda: None,
-        seconds: float = 120.0,
     ) -> None:
         """Wrap an object.
 
         Args:
             inner: whose methods are called.
             passing: whether an error may pass by itself.
-            check: called before each try; raises where trying would do harm.
             seconds: how long a call is tried before its error counts.
+            check: called before each try; raises where trying would do harm.
         """
         self._inner = inner
         self._passing = passing
@@ -53,7 +55,8 @@ class Patient:
                 except Exception as error:
                     if not self._passing(error) or time.monotonic() + wait > deadline:
                         raise
-                    _LOG.warning("the store does not answer, waiting %.1f s: %s", wait, error)
+                    said = without_password(str(error))
+                    _LOG.warning("the store does not answer, waiting %.1f s: %s", wait, said)
                 time.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
 

@@ -50,7 +50,8 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
     """
     from sweep import artifacts, pipeline, tracking
 
-    store = tracking.open_store(Path(config.paths.mlruns), config.tracking.experiment)
+    place = Path(config.paths.mlruns), config.tracking.experiment
+    store = tracking.open_store(*place, tracking.PATIENCE)
     settings = describe(config)
     name = summary.settings_name(settings)
     with FileLock(_locks(config) / f"{_identify(config).config}.lock"):
@@ -169,7 +170,8 @@ def parent_run(
     """The run that holds an invocation's jobs; yields its id and what the user typed."""
     from sweep import tracking
 
-    command = " ".join(["python -m sweep", *map(shlex.quote, sys.argv[1:])])
+    typed = " ".join(map(shlex.quote, sys.argv[1:]))
+    command = f"python -m sweep {without_password(typed)}"
     tags = {
         "sweep.kind": "parent",
         "sweep.id": identity,
@@ -303,7 +305,7 @@ def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> Non
     for row in rows:
         print(f"{row.run_id}  {summary.settings_name(row.settings)}")
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
-    print(f"Runs lie in {without_password(store.uri)}; look at them with: python -m sweep.ui")
+    print(f"Runs lie in {without_password(store.uri)}; look at them with: {store.page(run_id)}")
 
 
 def _show_reference(rows: Sequence[Row], out: Console) -> None:

@@ -31,14 +31,18 @@ from sweep.patience import Patient
 from sweep.processes import beating, is_gone, own_process
 from sweep.results import Row
 from sweep.ui import VIEW
-from sweep.urls import without_password
+from sweep.urls import split_login, without_password
 
 # MLflow reports usage to its makers unless told not to, and looks for git where there may be none.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# Seconds instead of minutes between its own attempts: `Patient` waits longer, and knows for what.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 import mlflow
+import requests
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import (
@@ -69,6 +73,10 @@ _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _RUNS_A_CALL = 1000
 _READERS = 8
+# How long a store may be gone, in seconds; and a server that nobody has seen there yet.
+PATIENCE, _FIRST_PATIENCE = 600.0, 20.0
+# A file that was moved away or is locked comes back sooner or never.
+_LOCAL_PATIENCE = 120.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
@@ -160,12 +168,22 @@ class Store:
         """
         nested = {"mlflow.parentRunId": parent} if parent else {}
         context = {key: without_password(value) for key, value in resolve_tags().items()}
-        with self._writing():
-            run = self.client.create_run(
-                self.experiment_id, run_name=name, tags=context | _here() | nested | dict(tags)
-            )
-            with self._ending(str(run.info.run_id), log) as run_id:
-                yield run_id
+        with (
+            self._writing(),
+            self._ending(self._begin(name, context | _here() | nested | dict(tags)), log) as run_id,
+        ):
+            yield run_id
+
+    def _begin(self, name: str, tags: dict[str, str]) -> str:
+        """Create a run, only once though a request whose answer is lost is made again."""
+        now = int(time.time() * 1000)
+        run_id = str(self.client.create_run(self.experiment_id, now, tags, name).info.run_id)
+        if self.uri.startswith("http"):
+            own = f"attributes.start_time = {now} and tags.`sweep.process` = '{own_process()}'"
+            for run in list(self._search(own)):
+                if run.info.run_id != run_id:
+                    self.client.delete_run(run.info.run_id)
+        return run_id
 
     @contextmanager
     def again(self, run_id: str) -> Iterator[str]:
@@ -184,19 +202,24 @@ class Store:
             self._keep(run_id, log)
             self.client.set_terminated(run_id, "FINISHED")
         except Exception as error:
-            try:
-                self._keep(run_id, log)
-                self.client.log_text(run_id, traceback.format_exc(), "traceback.txt")
-                text = f"{type(error).__name__}: {error}"[:_TEXT]
-                self.client.set_tag(run_id, "sweep.error", text)
-                self.client.set_terminated(run_id, "FAILED")
-            except (MlflowException, OSError) as second:
-                _LOG.warning("the failure could not be tracked: %s", second)
+            if not _passes(error):  # else the store has been gone for longer than we wait
+                self._fail(run_id, error, log)
             raise
         except BaseException as end:  # Ctrl-C, a signal that asks to end, or jobs that failed
             failed = isinstance(end, SystemExit) and end.code == 1
             self.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
             raise
+
+    def _fail(self, run_id: str, error: Exception, log: Path | None) -> None:
+        trace = without_password(traceback.format_exc())
+        text = without_password(f"{type(error).__name__}: {error}")
+        try:
+            self._keep(run_id, log)
+            self.client.log_text(run_id, trace, "traceback.txt")
+            self.client.set_tag(run_id, "sweep.error", text[:_TEXT])
+            self.client.set_terminated(run_id, "FAILED")
+        except (MlflowException, OSError) as second:
+            _LOG.warning("the failure could not be tracked: %s", without_password(str(second)))
 
     def _keep(self, run_id: str, log: Path | None) -> None:
         if log is not None and log.is_file():
@@ -212,7 +235,10 @@ class Store:
         try:
             yield
         except (MlflowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+            known = (
+                error.errno in _NO_ROOM or _passes(error) if isinstance(error, OSError) else True
+            )
+            if not known:
                 raise
             raise StoreError(_not_written(self.uri, error)) from error
 
@@ -362,6 +388,12 @@ class Store:
             )
         return found[0]
 
+    def page(self, run_id: str) -> str:
+        """Where a person sees a run: on the server's page, or by the command that opens one."""
+        if not self.uri.startswith("http"):
+            return "python -m sweep.ui"
+        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
+
     def save_files(self, run_id: str, folder: Path) -> None:
         """Copy every artifact of a run into a folder."""
         self.client.download_artifacts(run_id, "", str(folder))
@@ -475,7 +507,7 @@ def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:
     yield "system/peak_memory_megabytes", max(result.peak_bytes.values(), default=0) / 1e6, 0
 
 
-def open_store(mlruns: Path, experiment: str) -> Store:
+def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE) -> Store:
     """The store of the project, made if it is not there; `MLFLOW_TRACKING_URI` wins if set.
 
     Creating a SQLite store from several processes at once would corrupt it, so one does and the
@@ -484,25 +516,29 @@ def open_store(mlruns: Path, experiment: str) -> Store:
     Args:
         mlruns: folder of `mlflow.db` and `artifacts`.
         experiment: name of the experiment.
+        patience: how long to wait for a tracking server, in seconds.
 
     Raises:
         StoreError: the store cannot be opened or written.
     """
     _log_quietly()
+    _hide_login()
     database = (mlruns / "mlflow.db").resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
-            client = Patient(MlflowClient(uri), _passes)
-            return Store(uri, client, _experiment(client, experiment, None))
+            first = Patient(MlflowClient(uri), _passes, patience)
+            client = Patient(MlflowClient(uri), _passes, PATIENCE)
+            return Store(uri, client, _experiment(first, experiment, None))
         there = partial(_check_there, database)
         if database in _known:  # by now MLflow has it open, and makes nothing anew
-            Patient(MlflowClient(uri), _passes, there).get_experiment_by_name(experiment)
+            found = Patient(MlflowClient(uri), _passes, _LOCAL_PATIENCE, there)
+            found.get_experiment_by_name(experiment)
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
             follow_move(mlruns)
-            client = Patient(MlflowClient(uri), _passes, there)
+            client = Patient(MlflowClient(uri), _passes, _LOCAL_PATIENCE, there)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
             _let_readers_write(database)
             _known.add(database)
@@ -521,7 +557,7 @@ def _log_quietly() -> None:
 
 
 def _not_written(uri: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0][:300]
+    reason = without_password(str(error).strip().splitlines()[0][:300])
     return (
         "The MLflow store must be there to be written. "
         f"Received: {without_password(uri)}, which says: {reason}. "
@@ -540,7 +576,18 @@ def _check_there(database: Path) -> None:
         raise MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE)
 
 
+def _hide_login() -> None:
+    """Move a name and password from the server's address to where MLflow keeps them."""
+    url, name, password = split_login(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if url.startswith("http") and name:
+        os.environ["MLFLOW_TRACKING_URI"] = url
+        os.environ["MLFLOW_TRACKING_USERNAME"] = name
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+
+
 def _passes(error: Exception) -> bool:
+    if isinstance(error, requests.RequestException):  # an artifact's way was cut off
+        return not isinstance(error, requests.HTTPError)
     if not isinstance(error, MlflowException):
         return False
     text = str(error).lower()

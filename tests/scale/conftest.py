@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,46 +91,35 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """A PostgreSQL server with the databases `tracking` and `study`; its address, with password."""
-    folder = tmp_path_factory.mktemp("postgres")
-    if os.geteuid() == 0:  # which the server refuses to run as
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        shutil.chown(folder, "postgres", "postgres")
-        for parent in (folder.parent, folder.parent.parent):  # pytest's own are closed to others
-            parent.chmod(0o711)
-    else:
-        user = {}
-    programs = max(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name)
-    )
-    data, port, secret = folder / "data", free_port(), folder / "password"
-    secret.write_text(PASSWORD)
-    secret.chmod(0o644)
-    subprocess.run(
-        [
-            *(programs / "initdb", "--pgdata", data, "--username=me", f"--pwfile={secret}"),
-            *("--auth=scram-sha-256", "--no-sync"),
-        ],
-        check=True,
-        capture_output=True,
-        **user,
-    )
-    secret.unlink()
-    server = [
-        *(programs / "postgres", "-D", data, "-p", str(port), "-k", folder),
-        *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
-    ]
-    ready = [programs / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
-    # SIGINT ends it without waiting for clients to leave.
-    with service(server, folder.parent / "postgres.log", signal.SIGINT, **user):
-        until(lambda: answers(*ready))
-        url = f"postgresql://me:{PASSWORD}@127.0.0.1:{port}"
-        for name in ("tracking", "study"):
-            subprocess.run(
-                [programs / "createdb", f"--maintenance-db={url}/postgres", name], check=True
-            )
-        yield url
+    # Not among pytest's folders, which are closed to the user that the server must run as.
+    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if user:
+            shutil.chown(folder, **user)
+        programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
+        data, port, secret = folder / "data", free_port(), folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        initdb = [programs / "initdb", "--pgdata", data, "--username=me", f"--pwfile={secret}"]
+        subprocess.run(
+            [*initdb, "--auth=scram-sha-256", "--no-sync"], check=True, capture_output=True, **user
+        )
+        server = [
+            *(programs / "postgres", "-D", data, "-p", str(port), "-k", folder),
+            *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+        ]
+        ready = [programs / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
+        # SIGINT ends it without waiting for clients to leave.
+        with service(server, folder / "log", signal.SIGINT, **user):
+            until(lambda: answers(*ready))
+            url = f"postgresql://me:{PASSWORD}@127.0.0.1:{port}"
+            for database in ("tracking", "study"):
+                create = [programs / "createdb", f"--maintenance-db={url}/postgres", database]
+                subprocess.run(create, check=True)
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,7 @@ def started(checkout):
         stderr=subprocess.PIPE,
         text=True,
         cwd=checkout.folder,
+        env=checkout.environment,
     ) as process:
         try:
             yield process, running(checkout)
@@ -136,8 +138,8 @@ def test_what_slurm_refuses_is_one_sentence(slurm, checkout):
     assert "Traceback" not in done.stderr
 
 
-def test_a_machine_without_slurm_is_one_sentence(checkout, monkeypatch):
-    monkeypatch.setenv("PATH", os.path.dirname(checkout.command()[0]))  # noqa: PTH120
+def test_a_machine_without_slurm_is_one_sentence(checkout):
+    checkout.environment["PATH"] = str(Path(checkout.command()[0]).parent)
     done = checkout.sweep(*ON_SLURM)
     assert done.returncode == 1
     assert "no sbatch in PATH" in done.stderr

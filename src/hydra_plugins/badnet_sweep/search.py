@@ -4,6 +4,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import read_write
 
 
 class OptunaSweeper(BasicSweeper):
@@ -41,6 +42,7 @@ class OptunaSweeper(BasicSweeper):
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101
         assert self.launcher is not None  # noqa: S101
+        self._keep_storage_from_jobs()
         HydraConfig.instance().set_config(self.config)
         loader = SweepLoader(self.hydra_context.config_loader)
         self.hydra_context.config_loader = loader  # for the launcher too
@@ -61,3 +63,12 @@ class OptunaSweeper(BasicSweeper):
                 [list(job) for job in jobs], initial_job_idx=first
             ),
         )
+
+    def _keep_storage_from_jobs(self) -> None:
+        """Jobs do not need the storage's address, and would write its password to their folders."""
+        assert self.config is not None  # noqa: S101
+        with read_write(self.config):
+            self.config.hydra.sweeper.storage = None
+            given = self.config.hydra.overrides.hydra
+            kept = [line for line in given if not line.startswith("hydra.sweeper.storage=")]
+            self.config.hydra.overrides.hydra = kept
