@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,22 @@ class Checkout:
 
     def sweep(self, *overrides: str) -> subprocess.CompletedProcess[str]:
         return self.run(self.command(*overrides))
+
+    @contextmanager
+    def started(self, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+        """A sweep that is under way, and ends with the block."""
+        with subprocess.Popen(
+            self.command(*overrides),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -4,12 +4,10 @@ import base64
 import http.client
 import os
 import re
-import signal
-import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
@@ -188,20 +186,15 @@ def test_six_jobs_tracked_on_postgresql_give_the_same(
 def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout):
     mine = "tracking.experiment=away"
     checkout.environment["MLFLOW_TRACKING_URI"] = server.uri
-    with server.running():
-        process = subprocess.Popen(
-            checkout.command(*SIX_JOBS, mine),
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=checkout.folder,
-            env=checkout.environment,
-        )
-        until(lambda: runs_of(server.uri, state="FINISHED", experiment="away"), 120)
-    time.sleep(60)
-    with server.running():
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
-        figures, ends = finished(server.uri, "away")
+    with ExitStack() as stack:
+        with server.running():
+            process = stack.enter_context(checkout.started(*SIX_JOBS, mine))
+            until(lambda: runs_of(server.uri, state="FINISHED", experiment="away"), 120)
+        time.sleep(60)
+        with server.running():
+            said, _ = process.communicate(timeout=240)
+            assert process.returncode == 0, said
+            figures, ends = finished(server.uri, "away")
     assert figures == six
     assert ends == ["FINISHED"] * 7
 
@@ -215,44 +208,25 @@ def test_a_server_that_is_not_there_is_one_sentence(checkout):
 
 
 def test_two_invocations_share_a_study_though_one_is_killed(postgres, server, checkout):
-    import optuna
-
     checkout.environment["MLFLOW_TRACKING_URI"] = server.uri
     study = f"{postgres}/study"
-    command = checkout.command(
-        *SEARCH, f"hydra.sweeper.storage={study}", "tracking.experiment=study"
-    )
-
-    def trials():
-        try:
-            return optuna.load_study(study_name="clean_only_standin_seed0", storage=study).trials
-        except KeyError:
-            return []
+    search = (*SEARCH, f"hydra.sweeper.storage={study}", "tracking.experiment=study")
 
     def complete():
-        return [trial for trial in trials() if trial.state == optuna.trial.TrialState.COMPLETE]
+        with psycopg.connect(study) as connection, suppress(psycopg.errors.UndefinedTable):
+            query = "select count(*) from trials where state = 'COMPLETE'"
+            return connection.execute(query).fetchone()[0]
+        return 0
 
     with server.running():
-        workers = [
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                cwd=checkout.folder,
-                env=checkout.environment,
-            )
-            for _ in range(2)
-        ]
-        until(lambda: len(complete()) >= 5, 240)
-        workers[0].send_signal(signal.SIGKILL)
-        said, _ = workers[1].communicate(timeout=600)
-        assert workers[1].returncode == 0, said
-        assert len(complete()) == TRIALS
-        names = [
-            run.data.params["trial"] for run in runs_of(server.uri, "job", "FINISHED", "study")
-        ]
-        tried = [name for name in names if name]
+        with checkout.started(*search) as gone, checkout.started(*search) as other:
+            until(lambda: complete() >= 5, 240)
+            gone.kill()
+            said, _ = other.communicate(timeout=600)
+            assert other.returncode == 0, said
+        assert complete() == TRIALS
+        done = runs_of(server.uri, "job", "FINISHED", "study")
+        tried = [run.data.params["trial"] for run in done if run.data.params["trial"]]
         assert len(tried) == len(set(tried)) == TRIALS
         (parent,) = runs_of(server.uri, "parent", experiment="study")
         assert parent.info.status == "FINISHED"

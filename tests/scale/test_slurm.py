@@ -30,17 +30,8 @@ def checkout(checkout, tmp_path):
 @contextmanager
 def started(checkout):
     """A sweep on Slurm that is under way: its process, and Slurm's number of a job that runs."""
-    with subprocess.Popen(
-        checkout.command(*TWO_JOBS, *ON_SLURM),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=checkout.folder,
-        env=checkout.environment,
-    ) as process:
-        try:
-            yield process, running(checkout)
-        finally:
-            process.kill()
+    with checkout.started(*TWO_JOBS, *ON_SLURM) as process:
+        yield process, running(checkout)
 
 
 def running(checkout, but=None):
@@ -88,7 +79,7 @@ def test_jobs_that_go_back_into_the_queue_end_with_the_same_figures(slurm, six, 
         subprocess.run(["scontrol", "requeue", first], check=True)
         other = running(checkout, but=first)
         subprocess.run(["scancel", "--signal=USR2", other], check=True)  # as time-outs announce it
-        assert process.wait(240) == 0, process.stderr.read()
+        assert process.wait(240) == 0, process.stdout.read()
     figures, ends = finished(checkout.uri)
     assert figures == {cell: six[cell] for cell in figures}
     assert len(figures) == 2
@@ -98,7 +89,7 @@ def test_jobs_that_go_back_into_the_queue_end_with_the_same_figures(slurm, six, 
 def test_cancelled_jobs_are_told_and_leave_no_run(slurm, checkout):
     with started(checkout) as (process, job):
         subprocess.run(["scancel", job.partition("_")[0]], check=True)
-        _, said = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=120)
         assert process.returncode == 1
     assert said.count("CANCELLED") == 2
     assert "Traceback" not in said
@@ -124,7 +115,7 @@ def test_a_sweep_that_is_killed_with_its_jobs_goes_on(slurm, six, checkout):
 def test_an_interrupted_sweep_cancels_its_jobs(slurm, checkout):
     with started(checkout) as (process, _):
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=120)
         assert process.returncode == 130
     assert "interrupted: 2 of 2 jobs are left" in said
     assert nothing_is_queued()
