@@ -92,10 +92,11 @@ def test_the_choice_of_a_drop_sees_counts_only():
     assert imported(Path(drop.__file__)) >= {"sweep.results.Stop"}
 
 
-def test_plugins_load_nothing_heavy():
-    script = "import hydra_plugins.badnet_sweep.grid, sys; print(sorted(set(sys.modules)))"
+@pytest.mark.parametrize("plugin", ["grid", "slurm"])
+def test_plugins_load_nothing_heavy(plugin):
+    script = f"import hydra_plugins.badnet_sweep.{plugin}, sys; print(sorted(set(sys.modules)))"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
-    for name in ("tensorflow", "keras", "mlflow", "optuna", "numpy"):
+    for name in ("tensorflow", "keras", "mlflow", "optuna", "numpy", "submitit"):
         assert f"'{name}'" not in loaded

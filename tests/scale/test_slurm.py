@@ -135,3 +135,19 @@ def test_a_machine_without_slurm_is_one_sentence(checkout):
     assert done.returncode == 1
     assert "no sbatch in PATH" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("submitted", "store", "refused"),
+    [
+        ("here.cluster", "", False),
+        ("login", "", True),
+        ("login", "sqlite:////shared/mlflow.db", True),
+        ("login", "http://tracking:5000", False),
+    ],
+)
+def test_a_store_in_a_file_bears_one_machine(submitted, store, refused):
+    from hydra_plugins.badnet_sweep.slurm import _without_server
+
+    environment = {"SLURM_SUBMIT_HOST": submitted, "MLFLOW_TRACKING_URI": store}
+    assert (_without_server(environment, "here") is not None) == refused

@@ -2,23 +2,22 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
+from hydra_plugins.badnet_sweep._launching import failed, require
 from sweep.errors import ConfigError, SweepError
-
-try:
-    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
-except ImportError:  # without the extra [slurm] there is no `conf/hydra/launcher/slurm` either
-    Submitit = None
 
 # Slurm's MaxArraySize, unless a cluster has another.
 _ARRAY = 1000
@@ -33,74 +32,114 @@ _ENDED = frozenset(
     REVOKED TIMEOUT UNKNOWN""".split()  # noqa: SIM905 - eleven lines would say no more
 )
 
-if Submitit is not None:
 
-    class SlurmLauncher(Submitit):  # type: ignore[misc]
-        """submitit's launcher, which hears what became of each job and cancels what it began."""
+class SlurmLauncher(Launcher):
+    """Hydra's own launcher for Slurm ends with the first job that is lost and hides the others."""
 
-        def __call__(self, *arguments: Any) -> JobReturn:
-            """Do one job; called on a node of the cluster."""
-            import submitit
+    def __init__(self, **params: Any) -> None:
+        """Take what `hydra.launcher` configures."""
+        self._params = params
 
-            from sweep import config
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what a job needs.
 
-            config.register()
-            here = submitit.JobEnvironment()
-            place = {"sweep.slurm_job": here.job_id, "sweep.slurm_log": str(here.paths.stdout)}
-            os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(place)  # MLflow makes tags of it
-            # Slurm's way to end a job that is cancelled or requeued; submitit ignores it.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            done: JobReturn = super().__call__(*arguments)
-            return done
-
-        def launch(
-            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-        ) -> list[JobReturn]:
-            """Submit jobs and wait for all, whatever their end; one interrupted cancels them."""
-            jobs: list[Any] = []
-            try:
-                for start in range(0, len(job_overrides), _ARRAY):
-                    part = job_overrides[start : start + _ARRAY]
-                    jobs += self._submit(part, initial_job_idx + start)
-                return _collect(jobs, job_overrides)
-            except BaseException:
-                _cancel(jobs)
-                raise
-
-        def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
-            import submitit
-
-            assert self.config is not None  # noqa: S101
-            if shutil.which("sbatch") is None:
-                raise ConfigError(
-                    "hydra/launcher=slurm must find Slurm's commands. Received: no sbatch in PATH. "
-                    "Start it on a machine of the cluster, or take another launcher."
-                )
-            settings = dict(self.params)
-            executor = submitit.AutoExecutor(
-                settings.pop("submitit_folder"),
-                cluster="slurm",
-                slurm_max_num_timeout=settings.pop("max_num_timeout"),
+        Raises:
+            ConfigError: submitit or Slurm is not there.
+        """
+        require("slurm", "submitit", "hydra_plugins.hydra_submitit_launcher")
+        if shutil.which("sbatch") is None:
+            raise ConfigError(
+                "hydra/launcher=slurm must find Slurm's commands. Received: no sbatch in PATH. "
+                "Start it on a machine of the cluster, or take another launcher."
             )
-            executor.update_parameters(**{f"slurm_{k}": v for k, v in settings.items()})
-            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-            numbers = range(first, first + len(job_overrides))
-            try:
-                return list(
-                    executor.map_array(
-                        self,
-                        [list(overrides) for overrides in job_overrides],
-                        ["hydra.sweep.dir" for _ in numbers],
-                        numbers,
-                        [f"job_id_for_{number}" for number in numbers],
-                        [Singleton.get_state() for _ in numbers],
-                    )
-                )
-            except submitit.core.utils.FailedJobError as error:
-                said = str(error.__cause__ or error).strip().splitlines()[-1]
-                raise ConfigError(
-                    f"hydra.launcher must ask for what Slurm gives. Received: {said}"
-                ) from error
+        from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Inner
+
+        self._inner = Inner(**self._params)
+        self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Submit jobs and wait for all, whatever their end; one interrupted cancels them."""
+        jobs: list[Any] = []
+        try:
+            for start in range(0, len(job_overrides), _ARRAY):
+                part = job_overrides[start : start + _ARRAY]
+                jobs += self._submit(part, initial_job_idx + start)
+            return _collect(jobs, job_overrides)
+        except BaseException:
+            _cancel(jobs)
+            raise
+
+    def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
+        import submitit
+
+        settings = dict(self._inner.params)
+        executor = submitit.AutoExecutor(
+            settings.pop("submitit_folder"),
+            cluster="slurm",
+            slurm_max_num_timeout=settings.pop("max_num_timeout"),
+        )
+        executor.update_parameters(**{f"slurm_{name}": value for name, value in settings.items()})
+        state = Singleton.get_state()
+        jobs = [
+            (list(overrides), "hydra.sweep.dir", number, f"job_{number}", state)
+            for number, overrides in enumerate(job_overrides, first)
+        ]
+        try:
+            return list(executor.map_array(_Job(self._inner), *zip(*jobs, strict=True)))
+        except submitit.core.utils.FailedJobError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise ConfigError(
+                f"hydra.launcher must ask for what Slurm gives. Received: {said}"
+            ) from error
+
+
+class _Job:
+    """What Slurm's process does for a job."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __call__(self, overrides: list[str], *rest: Any) -> JobReturn:
+        import submitit
+
+        from sweep import config
+
+        config.register()
+        here = submitit.JobEnvironment()
+        place = {"sweep.slurm_job": here.job_id, "sweep.slurm_log": str(here.paths.stdout)}
+        os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(place)  # MLflow makes tags of it
+        # Slurm's way to end a job that is cancelled or requeued; submitit ignores it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        error = _without_server(os.environ, platform.node())
+        done: JobReturn = failed(overrides, error) if error else self._inner(overrides, *rest)
+        return done
+
+    def checkpoint(self, *job: Any) -> Any:
+        """The job as it goes back into the queue: what it has cached stays."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, *job)
+
+
+def _without_server(environment: Mapping[str, str], node: str) -> ConfigError | None:
+    """An error where a job would open a SQLite store that another machine has open."""
+    store = environment.get("MLFLOW_TRACKING_URI", "")
+    login = environment.get("SLURM_SUBMIT_HOST", node)
+    if store.partition(":")[0] not in ("", "sqlite") or _short(login) == _short(node):
+        return None
+    return ConfigError(
+        "Jobs on other machines must track to a server: set MLFLOW_TRACKING_URI to its address. "
+        f"Received: a job on {node}, submitted on {login}, and "
+        f"MLFLOW_TRACKING_URI={store or 'nothing'}."
+    )
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
 
 
 def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
@@ -128,7 +167,7 @@ def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> lis
                         f"{job.job_id}, {state}. See {job.paths.stdout}; "
                         "the same command tries it again."
                     )
-                    returns[index] = _failed(error, job_overrides[index])
+                    returns[index] = failed(job_overrides[index], error)
             else:
                 ended.pop(index, None)
         for index in returns.keys() & waiting.keys():
@@ -139,13 +178,10 @@ def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> lis
 
 def _result(job: Any, overrides: Sequence[str]) -> JobReturn:
     try:
-        return job.results()[0]  # type: ignore[no-any-return]
+        done: JobReturn = job.results()[0]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is that job's alone
-        return _failed(error, overrides)
-
-
-def _failed(error: Exception, overrides: Sequence[str]) -> JobReturn:
-    return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
+        done = failed(overrides, error)
+    return done
 
 
 def _states(jobs: Iterable[Any]) -> dict[str, str] | None:
