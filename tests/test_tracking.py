@@ -14,7 +14,7 @@ import pytest
 from sweep import processes
 from sweep.errors import StoreError
 from sweep.patience import Patient
-from sweep.urls import without_password
+from sweep.urls import split_login, without_password
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +232,23 @@ def test_patience_ends_and_is_for_passing_errors_only():
 )
 def test_passwords_are_never_shown(url, shown):
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://me:p%40ss@host:5000/x", ("http://host:5000/x", "me", "p@ss")),
+        ("https://host/x", ("https://host/x", "", "")),
+        ("sqlite:////here/mlflow.db", ("sqlite:////here/mlflow.db", "", "")),
+    ],
+)
+def test_a_login_is_taken_out_of_an_address(url, parts):
+    assert split_login(url) == parts
+
+
+def test_a_failure_shows_no_password(store):
+    with suppress(ValueError), store.run("job", {}) as run_id:
+        raise ValueError("no answer from postgresql://me:secret@host/db")
+    assert b"no answer from postgresql://...@host/db" in store.read(run_id, "traceback.txt")
+    assert b"secret" not in store.read(run_id, "traceback.txt")
+    assert "secret" not in str(store.client.get_run(run_id).data.tags)

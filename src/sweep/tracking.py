@@ -235,10 +235,7 @@ class Store:
         try:
             yield
         except (MlflowException, OSError) as error:
-            known = (
-                error.errno in _NO_ROOM or _passes(error) if isinstance(error, OSError) else True
-            )
-            if not known:
+            if isinstance(error, OSError) and error.errno not in _NO_ROOM and not _passes(error):
                 raise
             raise StoreError(_not_written(self.uri, error)) from error
 

@@ -17,5 +17,6 @@ def without_password(text: str) -> str:
 def split_login(url: str) -> tuple[str, str, str]:
     """An address without the login in it, and the login's name and password, "" where none."""
     parts = urlsplit(url)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    login, at, _ = parts.netloc.rpartition("@")
+    bare = url.replace(login + at, "", 1) if at else url
     return bare, unquote(parts.username or ""), unquote(parts.password or "")

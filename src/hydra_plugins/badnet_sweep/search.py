@@ -67,8 +67,9 @@ class OptunaSweeper(BasicSweeper):
     def _keep_storage_from_jobs(self) -> None:
         """Jobs do not need the storage's address, and would write its password to their folders."""
         assert self.config is not None  # noqa: S101
+        name = "hydra.sweeper.storage="
         with read_write(self.config):
             self.config.hydra.sweeper.storage = None
             given = self.config.hydra.overrides.hydra
-            kept = [line for line in given if not line.startswith("hydra.sweeper.storage=")]
-            self.config.hydra.overrides.hydra = kept
+            kept = [line for line in given if not line.startswith(name)]
+            self.config.hydra.overrides.hydra = [*kept, f"{name}null"]

@@ -82,16 +82,16 @@ class SlurmLauncher(Launcher):
             cluster="slurm",
             slurm_max_num_timeout=settings.pop("max_num_timeout"),
         )
-        executor.update_parameters(**{f"slurm_{name}": value for name, value in settings.items()})
         state = Singleton.get_state()
         jobs = [
             (list(overrides), "hydra.sweep.dir", number, f"job_{number}", state)
             for number, overrides in enumerate(job_overrides, first)
         ]
         try:
+            executor.update_parameters(**{f"slurm_{k}": value for k, value in settings.items()})
             return list(executor.map_array(_Job(self._inner), *zip(*jobs, strict=True)))
-        except submitit.core.utils.FailedJobError as error:
-            said = str(error).strip().splitlines()[-1]
+        except (submitit.core.utils.FailedJobError, NameError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:300]
             raise ConfigError(
                 f"hydra.launcher must ask for what Slurm gives. Received: {said}"
             ) from error
