@@ -44,7 +44,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 import mlflow
 import requests
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -356,7 +355,9 @@ class Store:
             if place.startswith("file:"):
                 return Path(url2pathname(urlsplit(place).path)).read_bytes()
             with tempfile.TemporaryDirectory() as folder:
-                return Path(download_artifacts(artifact_uri=place, dst_path=folder)).read_bytes()
+                waiting = Patient(mlflow.artifacts, _passes, PATIENCE)
+                found = waiting.download_artifacts(artifact_uri=place, dst_path=folder)
+                return Path(found).read_bytes()
         except (OSError, MlflowException):
             return None
 

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -183,18 +184,27 @@ def test_six_jobs_tracked_on_postgresql_give_the_same(
     assert leaks(words, [checkout.folder, server.artifacts], said, f"{postgres}/tracking") == []
 
 
-def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout):
+def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout, monkeypatch):
+    from sweep import tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     mine = "tracking.experiment=away"
     checkout.environment["MLFLOW_TRACKING_URI"] = server.uri
     with ExitStack() as stack:
         with server.running():
             process = stack.enter_context(checkout.started(*SIX_JOBS, mine))
-            until(lambda: runs_of(server.uri, state="FINISHED", experiment="away"), 120)
+            runs = until(lambda: runs_of(server.uri, state="FINISHED", experiment="away"), 120)
+            store = tracking.open_store(checkout.mlruns, "away")
+            store.past_jobs()  # from now on it knows where their files are
+        reading = stack.enter_context(ThreadPoolExecutor()).submit(
+            store.read, runs[0].info.run_id, "config.yaml"
+        )
         time.sleep(60)
         with server.running():
             said, _ = process.communicate(timeout=240)
             assert process.returncode == 0, said
             figures, ends = finished(server.uri, "away")
+        assert b"criterion:" in reading.result(60)
     assert figures == six
     assert ends == ["FINISHED"] * 7
 
