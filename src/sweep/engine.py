@@ -14,11 +14,8 @@ running the rest of the network each time, and keeps no sums that rounding could
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -27,10 +24,10 @@ import tensorflow as tf
 from sweep.graph import nodes_of
 from sweep.linear import find_rest
 from sweep.masked import Stages, compiled
+from sweep.threads import ahead, share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,11 +44,6 @@ FRONT_BATCH = 64
 # Two classes closer than this fraction of the largest output are a tie as far as float32 can tell.
 _NEAR = 2e-5
 _TIES = 32
-
-
-def workers() -> int:
-    """How many chunks run side by side: as many as TensorFlow may use threads."""
-    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
 
 
 @dataclass
@@ -107,7 +99,7 @@ class Engine:
 
         The next batches are fetched while others are computed.
         """
-        return _ahead(lambda images: np.asarray(self._front(tf.constant(images))), batches)
+        return ahead(lambda images: np.asarray(self._front(tf.constant(images))), batches)
 
     def awake(self, activations: Floats, removed: Iterable[int] = ()) -> Keep:
         """On which images each channel differs from what it is once removed, (n, C).
@@ -123,7 +115,7 @@ class Engine:
             made = [part] if len(self.sites) == 1 else self._stages.run(part, keep)[:-1]
             return self._stages.awake(made)
 
-        return np.concatenate(list(_ahead(look, range(0, len(activations), CHUNK))))
+        return np.concatenate(list(ahead(look, range(0, len(activations), CHUNK))))
 
     def answers(self, activations: Floats, removed: Iterable[int] = ()) -> Labels:
         """Full evaluation of the network without some channels: every image, from the layer on.
@@ -167,10 +159,11 @@ class Engine:
 
     def _evaluate(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
         """Bring what is known of some images up to date, a chunk at a time."""
-        rounds = -(-len(rows) // (CHUNK * workers()))
-        split = np.array_split(rows, max(1, rounds) * workers())  # evenly among the cores
+        cores = share()
+        rounds = -(-len(rows) // (CHUNK * cores))
+        split = np.array_split(rows, max(1, rounds) * cores)  # evenly among the cores
         parts = (part for part in split if len(part))
-        for _ in _ahead(lambda part: self._update(activations, keep, part, known), parts):
+        for _ in ahead(lambda part: self._update(activations, keep, part, known), parts):
             pass
 
     def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
@@ -220,15 +213,3 @@ class Engine:
         keep = np.ones(self.channels, bool)
         keep[list(removed)] = False
         return keep
-
-
-def _ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Apply a function to items, several at a time, in order; few are held at once."""
-    pending: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(workers()) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * workers():
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()

@@ -1,4 +1,4 @@
-"""TensorFlow's chatter, kept off the terminal; its warnings still reach the log."""
+"""TensorFlow as every job runs it: without its chatter, and with threads that change no number."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sweep import threads
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow without what its libraries print while they load."""
+    """Import TensorFlow without what its libraries print while they load; see `threads`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if "tensorflow" in sys.modules:
         return
     with _muted():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads.share())
     # Keras warns that `.h5` is a legacy format; the lab's users need it.
     logging.getLogger("absl").setLevel(logging.ERROR)
 

@@ -51,7 +51,7 @@ _LOG = logging.getLogger("sweep")
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
 
 # Raised whenever the same settings lead to other images or another network.
-_FORMAT = 2
+_FORMAT = 3
 
 # What a random stream is for; with the seed and the person it makes the stream's own seed.
 _PERSON, _TRAIN, _VALID, _TEST, _POISON, _SHUFFLE = range(6)
@@ -148,7 +148,7 @@ def training_set(settings: Standin) -> tuple[Images, Labels]:
 def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
     """Train the lab's network on images and labels, and nothing else.
 
-    The same settings on the same machine give the same weights, bit for bit.
+    The same settings on the same machine give the same weights, bit for bit, on however many cores.
 
     Args:
         settings: epochs, batch size, learning rate and seed; `identities` is the number of classes.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from sweep.network import prune
+from sweep.threads import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,16 +104,18 @@ class Tail:
             (K, 3): mean cross-entropy in nats, fraction right, and by how much the label's logit
             lies above the best other one where it does, on average.
         """
-        total = np.zeros((len(masks), 3))
-        for start in range(0, len(activations), _CHUNK):
+        blocks = [
+            tf.constant(masks[first : first + _BLOCK], tf.float32)
+            for first in range(0, len(masks), _BLOCK)
+        ]
+
+        def figures(start: int) -> Floats:
             part = slice(start, start + _CHUNK)
             x, y = tf.constant(activations[part]), tf.constant(labels[part])
-            for first in range(0, len(masks), _BLOCK):
-                block = slice(first, first + _BLOCK)
-                total[block] += np.asarray(
-                    self._measure(x, y, tf.constant(masks[block], tf.float32))
-                )
-        return total / len(activations)
+            return np.concatenate([self._measure(x, y, block) for block in blocks])
+
+        parts = ahead(figures, range(0, len(activations), _CHUNK))
+        return sum(parts, np.zeros((len(masks), 3))) / len(activations)
 
     def _measure_chunk(self, x: tf.Tensor, y: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
