@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -158,6 +159,10 @@ def register() -> None:
     """Tell Hydra of the types and of `${root:}`; harmless when repeated."""
     OmegaConf.register_new_resolver("root", lambda: str(root()), replace=True)
     store = ConfigStore.instance()
+    # Hydra would take what launchers' plugins store under a name for the schema of our YAML there.
+    Plugins.instance()
+    for name in ("joblib.yaml", "ray.yaml"):
+        store.repo["hydra"]["launcher"].pop(name, None)
     store.store(name="schema", node=Config)
     store.store(group="schema/criterion", name="criterion", node=Criterion)
     store.store(group="schema/dataset", name="dataset", node=Dataset)
