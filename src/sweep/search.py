@@ -89,6 +89,7 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
     with session.joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
+        store.bury_the_dead()
         session.show_failures(errors)
         done = len(findings.complete(kept))
         if done and not ended:

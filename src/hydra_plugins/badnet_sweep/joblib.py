@@ -115,6 +115,6 @@ def _explain(error: Exception) -> Exception:
     codes = re.search(r"\{(.*)\}", str(error))
     return SweepError(
         "A job's process must come to its end to give a result. "
-        f"Received: one that was ended ({codes[1] if codes else 'no exit code'}). If memory was "
-        "short, take fewer at a time by hydra.launcher.n_jobs; the same command tries it again."
+        f"Received: {codes[1] if codes else 'one that was ended'}. If memory was short, take fewer "
+        "at a time by hydra.launcher.n_jobs; the same command tries it again."
     )
