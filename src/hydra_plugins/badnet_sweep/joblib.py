@@ -15,7 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.badnet_sweep._failed import failed
+from hydra_plugins.badnet_sweep._launching import failed
 from sweep.errors import ConfigError, SweepError
 
 
