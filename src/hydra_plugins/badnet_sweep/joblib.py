@@ -47,6 +47,7 @@ class JoblibLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run jobs and wait for all, whatever their end; one interrupted ends them."""
         from hydra_plugins.hydra_joblib_launcher._core import execute_job
+
         from sweep import progress, threads
 
         cores = threads.share()

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed, wait
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ class RayLauncher(Launcher):
 
     def __init__(self, ray: DictConfig) -> None:
         """Take what `hydra.launcher` configures."""
-        self._init: dict[str, Any] = OmegaConf.to_container(ray.init, resolve=True)
-        self._remote: dict[str, Any] = OmegaConf.to_container(ray.remote, resolve=True)
+        settings: Any = OmegaConf.to_container(ray, resolve=True)
+        self._init, self._remote = settings["init"], settings["remote"]
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -86,8 +87,7 @@ class RayLauncher(Launcher):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if address == "local":  # it is to listen on 127.0.0.1 alone, as it does on other systems
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        import ray
-
+        ray: Any = import_module("ray")
         if ray.is_initialized():
             return ray
         terminate = signal.getsignal(signal.SIGTERM)
@@ -134,11 +134,12 @@ def _run(environment: Mapping[str, str], *job: Any) -> JobReturn:
     from hydra_plugins.hydra_ray_launcher._launcher_util import _run_job
 
     os.environ.update(environment)
-    return _run_job(*job)
+    done: JobReturn = _run_job(*job)
+    return done
 
 
 def _knock(address: str | None) -> None:
-    """See whether somebody answers at HOST:PORT, for which Ray would try for a quarter of an hour."""
+    """See whether somebody answers at HOST:PORT; Ray would try for a quarter of an hour."""
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
