@@ -92,11 +92,11 @@ def test_the_choice_of_a_drop_sees_counts_only():
     assert imported(Path(drop.__file__)) >= {"sweep.results.Stop"}
 
 
-@pytest.mark.parametrize("plugin", ["grid", "slurm"])
+@pytest.mark.parametrize("plugin", ["grid", "joblib", "ray", "slurm"])
 def test_plugins_load_nothing_heavy(plugin):
     script = f"import hydra_plugins.badnet_sweep.{plugin}, sys; print(sorted(set(sys.modules)))"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
-    for name in ("tensorflow", "keras", "mlflow", "optuna", "numpy", "submitit"):
+    for name in ("tensorflow", "keras", "mlflow", "optuna", "numpy", "submitit", "joblib", "ray"):
         assert f"'{name}'" not in loaded

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -60,23 +61,19 @@ class JoblibLauncher(Launcher):
             while waiting or running:
                 while waiting and len(running) < most:
                     worker = self._idle.pop() if self._idle else _worker(max(1, cores // most))
-                    index = waiting.popleft()
-                    job = worker.submit(
-                        execute_job,
-                        initial_job_idx + index,
-                        job_overrides[index],
-                        *self._context,
-                        state,
-                    )
-                    running[job] = index, worker
-                for job in wait(running, return_when=FIRST_COMPLETED).done:
-                    index, worker = running.pop(job)
-                    error = job.exception()
+                    index = waiting[0]
+                    job = (initial_job_idx + index, job_overrides[index], *self._context, state)
+                    with suppress(BrokenExecutor):  # killed while it had nothing to do
+                        running[worker.submit(execute_job, *job)] = index, worker
+                        waiting.popleft()
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    index, worker = running.pop(ended)
+                    error = ended.exception()
                     if isinstance(error, Exception):
                         worker.shutdown()
                         returns[index] = failed(job_overrides[index], _explain(error))
                     else:
-                        returns[index] = job.result()
+                        returns[index] = ended.result()
                         self._idle.append(worker)
                     progress.job_done()
         except BaseException:
