@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,6 @@ from sweep.data import open_set
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import keras
     from numpy.typing import NDArray
 
 DROPS = ("0.02", "0.04", "0.1")
@@ -108,11 +109,22 @@ def finished(work: Path) -> list[dict[str, Any]]:
     return [{**run.data.params, **run.data.metrics} for run in runs]
 
 
-def forward(subject: Subject, model: keras.Model) -> None:
-    """One plain forward of the four sets through B: read, scale, run, count."""
+def plain_tensorflow() -> None:
+    """Start a process as others use TensorFlow: on as many threads an operation as there are cores.
+
+    Sweeps run each operation on one thread (see `sweep.threads`), which would slow what they are
+    compared with.
+    """
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow  # noqa: F401 - what is loaded here, `quiet.load_tensorflow` leaves alone
+
+
+def forward(subject: Subject) -> Subject:
+    """One plain forward of the four sets through B: read, scale, run, count; gives its times."""
+    from sweep.loading import load_badnet
     from sweep.masked import compiled
 
-    run = compiled(model)
+    run = compiled(load_badnet(subject.badnet))
     with subject.timed("forward"):
         for path in subject.sets.values():
             stored = open_set(path)
@@ -121,11 +133,10 @@ def forward(subject: Subject, model: keras.Model) -> None:
                 for batch in stored.batches(64)
             ]
             assert len(np.concatenate(answers)) == len(stored)
+    return subject
 
 
-def notebook(
-    subject: Subject, model: keras.Model, jobs: Sequence[dict[str, Any]]
-) -> dict[str, float]:
+def notebook(subject: Subject, jobs: Sequence[dict[str, Any]]) -> tuple[Subject, dict[str, float]]:
     """Time whole-network predictions, and hold the sweep to their counts.
 
     The notebook predicts both validation sets after every removal up to the 10% drop, for either
@@ -135,15 +146,17 @@ def notebook(
 
     Args:
         subject: what is measured; images are held as floats in memory, set by set.
-        model: B.
         jobs: what the sweep found.
 
     Returns:
-        How many predictions of a set the notebook makes, and how many were timed, by split.
+        The times, and how many predictions of a set the notebook makes, and how many were timed, by
+        split.
     """
     from sweep.graph import choose_sites
+    from sweep.loading import load_badnet
     from sweep.network import prune
 
+    model = load_badnet(subject.badnet)
     sites = choose_sites(model, ("pool_3",))
     orders = {ordering: _order(subject, ordering) for ordering in ORDERINGS}
     removed = {
@@ -175,7 +188,7 @@ def notebook(
         for spent in (subject.seconds, subject.cpu_seconds):
             each = spent[f"predict {split}"] / counts[f"timed {split}"]
             spent["notebook"] += each * counts[split]
-    return {name: float(count) for name, count in counts.items()}
+    return subject, {name: float(count) for name, count in counts.items()}
 
 
 def _order(subject: Subject, ordering: str) -> tuple[int, ...]:
@@ -255,7 +268,6 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve() / time.strftime("%Y%m%d-%H%M%S")
     quiet.load_tensorflow()
-    from sweep.loading import load_badnet
     from sweep.tracking import open_store
 
     place = options.work.resolve()
@@ -271,10 +283,10 @@ def main() -> None:
     else:
         sets = images.make(place / f"images-{badnet.stem}-{sizes['valid']}-lab", *faces, sizes)
     subject = Subject(badnet.resolve(), scale, sets, work)
-    model = load_badnet(subject.badnet)
     with subject.timed("store"):  # made once for a checkout, like .venv
         open_store(work / "mlruns", "badnet-sweep")
-    forward(subject, model)
+    plain = ProcessPoolExecutor(1, get_context("spawn"), plain_tensorflow)
+    forwards = [plain.submit(forward, replace(subject, **_none_yet())).result()]
     with subject.timed("cold"):
         subject.sweep(*six_jobs())
     jobs = finished(work)
@@ -282,14 +294,19 @@ def main() -> None:
         subject.sweep(*six_jobs(), "rerun=true")
     with subject.timed("criterion"):
         subject.sweep("criterion=l1", "ordering=increasing", "drop=0.1")
-    forward(subject, model)  # again, so that a busy machine weighs on both sides
-    for spent in (subject.seconds, subject.cpu_seconds):
-        spent["forward"] /= 2
-    counts = notebook(subject, model, jobs)
+    # Again, so that a busy machine weighs on both sides.
+    forwards.append(plain.submit(forward, replace(subject, **_none_yet())).result())
+    predicted, counts = plain.submit(notebook, replace(subject, **_none_yet()), jobs).result()
+    plain.shutdown()
+    for kind in ("seconds", "cpu_seconds"):
+        spent = getattr(subject, kind)
+        spent["forward"] = sum(getattr(each, kind)["forward"] for each in forwards) / 2
+        spent |= getattr(predicted, kind)
     rss = growth(subject, make, (1000, 3000) if options.quick else (1000, 3000, 11_547))
     options.results.mkdir(parents=True, exist_ok=True)
     facts = {
         "badnet": badnet.name,
+        "quick": options.quick,  # the targets are for the lab's size
         "images": {name: len(open_set(path)) for name, path in sets.items()},
         "seconds": dict(subject.seconds),
         "cpu_seconds": dict(subject.cpu_seconds),
@@ -299,6 +316,10 @@ def main() -> None:
     (options.results / "figures.json").write_text(json.dumps(facts, indent=2) + "\n")
     show.table(facts, options.results / "table.md")
     show.plot(facts, options.results / "plot.png")
+
+
+def _none_yet() -> dict[str, Any]:
+    return {"seconds": defaultdict(float), "cpu_seconds": defaultdict(float)}
 
 
 def _source(options: argparse.Namespace, place: Path) -> tuple[tuple[Path, Path], Path, float]:

@@ -43,7 +43,8 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     lines = [(title, f"{wall[n]:.2f} s", f"{busy[n]:.2f} s", "", "") for n, title in titles]
     for title, over, under, target in _RATIOS:
         value, other = wall[over] / wall[under], busy[over] / busy[under]
-        lines.append((title, f"{value:.3g}", f"{other:.3g}", target, _met(value, target)))
+        held = ("", "") if facts["quick"] else (target, _met(value, target))
+        lines.append((title, f"{value:.3g}", f"{other:.3g}", *held))
     for size, value in facts["peak_gb"]["images"].items():
         title, target = f"peak RSS, {int(size):,} images a set, cold", f"<= {_PEAK_GB} GB"
         lines.append((title, f"{value:.2f} GB", "", target, _met(value, target)))

@@ -499,7 +499,7 @@ def overview(records: Sequence[Record]) -> dict[str, Figure]:
         for number, line in enumerate(lines[:_TOLD_APART], start=1)
     }
     return {
-        "overlay": draw_overlay(lines),
+        **({"overlay": draw_overlay(lines)} if len(lines) > 1 else {}),
         "accuracy_against_asr": draw_tradeoffs(_best_first(ways, merit)),
         "outcomes": draw_outcomes(outcomes(records)),
         **curves,
