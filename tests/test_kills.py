@@ -21,6 +21,7 @@ GRID = ("ordering=increasing,decreasing", "drop=0.02,0.10")
 ARTIFACTS = {
     *("answers.npz", "config.yaml", "curve.csv", "curve.png", "curve.svg", "goodnet.keras"),
     *("repaired.h5", "repaired.keras", "result.json", "samples.png"),
+    "sweep.log",
 }
 # What a sweep was at when it was killed, by the file that it wrote last.
 STAGES = {
@@ -87,7 +88,7 @@ def finished(checkout):
         (served,) = Path(model.artifact_location.removeprefix("file://")).rglob("*.keras")
         known[run.data.params["ordering"], run.data.params["drop"]] = {
             "served": content(served),
-            "files": {path.name: content(path) for path in folder.iterdir()},
+            "files": {p.name: content(p) for p in folder.iterdir() if p.suffix != ".log"},
             "metrics": {
                 name: [
                     (entry.step, entry.value)

@@ -23,16 +23,16 @@ class Patient:
         self,
         inner: Any,
         passing: Callable[[Exception], bool],
-        seconds: float,
         check: Callable[[], None] = lambda: None,
+        seconds: float = 120.0,
     ) -> None:
         """Wrap an object.
 
         Args:
             inner: whose methods are called.
             passing: whether an error may pass by itself.
-            seconds: how long a call is tried before its error counts.
             check: called before each try; raises where trying would do harm.
+            seconds: how long a call is tried before its error counts.
         """
         self._inner = inner
         self._passing = passing

@@ -72,10 +72,8 @@ _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _RUNS_A_CALL = 1000
 _READERS = 8
-# How long a store may be gone, in seconds; and a server that nobody has seen there yet.
+# How long a server may be gone, in seconds; and one that nobody has seen there yet.
 PATIENCE, _FIRST_PATIENCE = 600.0, 20.0
-# A file that was moved away or is locked comes back sooner or never.
-_LOCAL_PATIENCE = 120.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
@@ -355,7 +353,7 @@ class Store:
             if place.startswith("file:"):
                 return Path(url2pathname(urlsplit(place).path)).read_bytes()
             with tempfile.TemporaryDirectory() as folder:
-                waiting = Patient(mlflow.artifacts, _passes, PATIENCE)
+                waiting = Patient(mlflow.artifacts, _passes, seconds=PATIENCE)
                 found = waiting.download_artifacts(artifact_uri=place, dst_path=folder)
                 return Path(found).read_bytes()
         except (OSError, MlflowException):
@@ -525,18 +523,18 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
     try:
         if "MLFLOW_TRACKING_URI" in os.environ:
-            first = Patient(MlflowClient(uri), _passes, patience)
-            client = Patient(MlflowClient(uri), _passes, PATIENCE)
-            return Store(uri, client, _experiment(first, experiment, None))
+            inner = MlflowClient(uri)
+            first = Patient(inner, _passes, seconds=patience)
+            known = _experiment(first, experiment, None)
+            return Store(uri, Patient(inner, _passes, seconds=PATIENCE), known)
         there = partial(_check_there, database)
         if database in _known:  # by now MLflow has it open, and makes nothing anew
-            found = Patient(MlflowClient(uri), _passes, _LOCAL_PATIENCE, there)
-            found.get_experiment_by_name(experiment)
+            Patient(MlflowClient(uri), _passes, there).get_experiment_by_name(experiment)
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
             follow_move(mlruns)
-            client = Patient(MlflowClient(uri), _passes, _LOCAL_PATIENCE, there)
+            client = Patient(MlflowClient(uri), _passes, there)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
             _let_readers_write(database)
             _known.add(database)
