@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 
 from sweep.errors import ConfigError, StoreError
+from sweep.patience import Patient
 from sweep.processes import beating, is_gone, own_process
 from sweep.urls import without_password
 
@@ -236,14 +237,20 @@ def open_study(
 
 
 def _storage(url: str) -> Any:
-    """What Optuna opens a storage by; folders are made where it would not."""
-    from optuna.storages import JournalStorage
+    """A storage as Optuna opens it; folders are made where it would not."""
+    from optuna import storages
     from optuna.storages.journal import JournalFileBackend
 
     kind, _, path = url.partition(":///")
     if kind in ("sqlite", "journal"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(path)) if kind == "journal" else url
+    if kind == "journal":
+        return storages.JournalStorage(JournalFileBackend(path))
+    # Of several who make the tables at once all but one are told that there are some.
+    waiting = Patient(
+        storages, lambda error: "already exists" in str(error), seconds=_POLL_SECONDS * _PATIENCE
+    )
+    return waiting.get_storage(url)
 
 
 def _asked(study: optuna.Study) -> Mapping[str, str]:

@@ -92,7 +92,7 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def postgres():
-    """A PostgreSQL server with the databases `tracking` and `study`; its address, with password."""
+    """A PostgreSQL server with some empty databases; its address, with password."""
     # Not among pytest's folders, which are closed to the user that the server must run as.
     user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory() as name:
@@ -116,7 +116,7 @@ def postgres():
         with service(server, folder / "log", signal.SIGINT, **user):
             until(lambda: answers(*ready))
             url = f"postgresql://me:{PASSWORD}@127.0.0.1:{port}"
-            for database in ("tracking", "study"):
+            for database in ("tracking", "study", "crowd"):
                 create = [programs / "createdb", f"--maintenance-db={url}/postgres", database]
                 subprocess.run(create, check=True)
             yield url

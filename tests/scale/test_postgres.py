@@ -217,6 +217,26 @@ def test_a_server_that_is_not_there_is_one_sentence(checkout):
     assert "Traceback" not in done.stderr
 
 
+_CROWD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import optuna
+from sweep import objectives, study
+space = study.parse_space(["drop=interval(0.01,0.1)"], None, None)
+goal = objectives.find("clean_only", None, None)
+def begin(number):
+    sampler = optuna.samplers.RandomSampler(seed=number)
+    return study.open_study("crowd", sys.argv[1], goal, space, sampler).study_name
+with ThreadPoolExecutor(8) as pool:
+    print(*pool.map(begin, range(8)))
+"""
+
+
+def test_a_study_is_begun_by_a_crowd(postgres, checkout):
+    done = checkout.run([sys.executable, "-c", _CROWD, f"{postgres}/crowd"])
+    assert done.stdout.split() == ["crowd"] * 8, done.stderr
+
+
 def test_two_invocations_share_a_study_though_one_is_killed(postgres, server, checkout):
     checkout.environment["MLFLOW_TRACKING_URI"] = server.uri
     study = f"{postgres}/study"
