@@ -19,6 +19,12 @@ SMALL = (
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Tests that need Slurm, Ray and PostgreSQL are not even read but by `make test-scale`."""
+    wanted = config.getoption("markexpr")
+    return True if collection_path.name == "scale" and "not scale" in wanted else None
+
+
 class Checkout:
     """A place with data and results of its own, and the command line on it."""
 

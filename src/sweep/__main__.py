@@ -35,6 +35,8 @@ def _job(composed: DictConfig) -> Any:
         return session.run_job(checked, OmegaConf.to_yaml(composed, resolve=True), folder)
     finally:
         progress.job_done()
+        gc.collect()  # networks and figures hold on to themselves
+        gc.freeze()  # what is left stays: not to be looked at after every job
 
 
 def main() -> None:

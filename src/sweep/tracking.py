@@ -529,12 +529,12 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
             return Store(uri, Patient(inner, _passes, seconds=PATIENCE), known)
         there = partial(_check_there, database)
         if database in _known:  # by now MLflow has it open, and makes nothing anew
-            Patient(MlflowClient(uri), _passes, there).get_experiment_by_name(experiment)
+            Patient(MlflowClient(uri), _passes_here, there).get_experiment_by_name(experiment)
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
             follow_move(mlruns)
-            client = Patient(MlflowClient(uri), _passes, there)
+            client = Patient(MlflowClient(uri), _passes_here, there)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
             _let_readers_write(database)
             _known.add(database)
@@ -579,6 +579,11 @@ def _hide_login() -> None:
         os.environ["MLFLOW_TRACKING_URI"] = url
         os.environ["MLFLOW_TRACKING_USERNAME"] = name
         os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+
+
+def _passes_here(error: Exception) -> bool:
+    """The same for a store of files, whose folder may go while something is written to it."""
+    return isinstance(error, FileNotFoundError) or _passes(error)
 
 
 def _passes(error: Exception) -> bool:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 
 from sweep.errors import ConfigError
 
@@ -29,3 +31,21 @@ def require(extra: str, *modules: str) -> None:
             f"hydra/launcher={extra} must find its packages. Received: no {', '.join(missing)}. "
             f"Install them by: python -m pip install 'badnet-sweep[{extra}]'."
         )
+
+
+def launch(
+    launcher: Launcher, jobs: Sequence[Sequence[str]], first: int = 0
+) -> Sequence[JobReturn]:
+    """Run jobs, given by their overrides, and keep of each what it gave back.
+
+    Hydra's own launcher keeps every job's configuration too, a megabyte each; so it is given one
+    job at a time. Others are given all of them together, to run as they see fit.
+    """
+    if not isinstance(launcher, BasicLauncher):
+        return launcher.launch(jobs, initial_job_idx=first)
+    kept = []
+    for number, overrides in enumerate(jobs, first):
+        (done,) = launcher.launch([overrides], initial_job_idx=number)
+        value = done._return_value  # noqa: SLF001 - `return_value` raises what a job did
+        kept.append(JobReturn(overrides=overrides, status=done.status, _return_value=value))
+    return kept

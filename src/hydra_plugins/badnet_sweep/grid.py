@@ -1,5 +1,6 @@
 """`hydra/sweeper=grid`: every combination of the values given, as one tracked sweep."""
 
+from functools import partial
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,6 +18,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans."""
         from hydra_plugins.badnet_sweep._composing import SweepLoader
+        from hydra_plugins.badnet_sweep._launching import launch
         from sweep import config, session
 
         assert self.hydra_context is not None  # noqa: S101
@@ -35,5 +37,5 @@ class GridSweeper(BasicSweeper):
                 (cell, config.typed(loader.compose(master, cell)))
                 for cell in self.split_arguments(overrides, None)[0]
             ],
-            launch=lambda jobs: launcher.launch(jobs, initial_job_idx=0),
+            launch=partial(launch, launcher),
         )
