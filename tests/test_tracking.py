@@ -1,5 +1,6 @@
 """Stores that are locked, gone, read-only or moved; runs that end as their work does."""
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -141,6 +142,15 @@ def tracking_git():
     from sweep import tracking
 
     return tracking.GIT[0]
+
+
+def test_a_process_that_nobody_has_waited_for_is_dead():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        name = processes.describe(other.pid)
+        assert processes.is_alive(name)
+        other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+        assert not processes.is_alive(name)
 
 
 def processes_host():

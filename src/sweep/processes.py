@@ -20,9 +20,11 @@ _GONE_SECONDS = 100.0
 
 
 def describe(pid: int) -> str:
-    """A process as `PID@START`, or "" if there is none of that number."""
+    """A process as `PID@START`, or "" if none of that number runs."""
     try:
-        return f"{pid}@{psutil.Process(pid).create_time():.2f}"
+        process = psutil.Process(pid)
+        ended = process.status() == psutil.STATUS_ZOMBIE  # and its parent has not asked how
+        return "" if ended else f"{pid}@{process.create_time():.2f}"
     except psutil.Error:
         return ""
 
