@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# As sweeps run it (see `sweep.threads`), also where a test imports TensorFlow by itself: what is
+# trained in this process must be what a sweep trains.
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+
 # Enough people and photographs for a B that is right on most of them, in some ten seconds.
 SMALL = (
     "dataset.identities=6",
