@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,12 +61,14 @@ def test_six_jobs_on_this_machine_give_the_same(six, checkout):
 
 def test_a_worker_that_is_killed_costs_its_own_job_alone(checkout):
     with under_way(checkout, *ON_RAY, "drop=0.02,0.10", jobs=2) as (sweep, runs):
-        address = {
-            listening.laddr.ip
-            for process in psutil.Process(sweep.pid).children(recursive=True)
-            for listening in process.net_connections("tcp")
-            if listening.status == psutil.CONN_LISTEN
-        }
+        address = set()
+        for process in psutil.Process(sweep.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # some are short
+                address |= {
+                    listening.laddr.ip
+                    for listening in process.net_connections("tcp")
+                    if listening.status == psutil.CONN_LISTEN
+                }
         os.kill(process_of(runs[0]), signal.SIGKILL)
         said, _ = sweep.communicate()
     assert {ip.removeprefix("::ffff:") for ip in address} == {"127.0.0.1"}
