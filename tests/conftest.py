@@ -1,6 +1,7 @@
 """What tests share: a small BadNet on few drawn people, made once."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 # As sweeps run it (see `sweep.threads`), also where a test imports TensorFlow by itself: what is
 # trained in this process must be what a sweep trains.
 os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Enough people and photographs for a B that is right on most of them, in some ten seconds.
 SMALL = (

@@ -23,14 +23,8 @@ def checkout(checkout, tmp_path):
 @contextmanager
 def started(checkout):
     """A sweep with two jobs under way, and the numbers of their processes."""
-    with subprocess.Popen(
-        checkout.command(*SIDE_BY_SIDE),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=checkout.folder,
-        # What a shell starts in the background ignores Ctrl-C, and so would the sweep.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    ) as sweep:
+    command = checkout.command(*SIDE_BY_SIDE)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=checkout.folder) as sweep:
         sweep.stderr.readline()  # said once the store is made
 
         def two():
