@@ -262,3 +262,19 @@ def test_a_failure_shows_no_password(store):
     assert b"no answer from postgresql://...@host/db" in store.read(run_id, "traceback.txt")
     assert b"secret" not in store.read(run_id, "traceback.txt")
     assert "secret" not in str(store.client.get_run(run_id).data.tags)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name",
+        'duplicate key value violates unique constraint "dataset_pk"',
+    ],
+)
+def test_a_data_set_that_two_jobs_log_at_once_is_logged_again(said):
+    from mlflow.exceptions import MlflowException
+
+    from sweep import tracking
+
+    assert tracking._passes(MlflowException(said))
+    assert not tracking._passes(MlflowException("UNIQUE constraint failed: runs.run_uuid"))

@@ -594,7 +594,9 @@ def _passes(error: Exception) -> bool:
     text = str(error).lower()
     if "readonly" in text or "read-only" in text or "disk is full" in text:
         return False
-    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "connection" in text
+    # Two jobs that log the same new data set at once: MLflow lets the second fail.
+    doubled = "unique constraint" in text and "dataset" in text
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "connection" in text or doubled
 
 
 def follow_move(mlruns: Path) -> None:
