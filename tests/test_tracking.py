@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from sweep import processes
+from sweep import processes, results
 from sweep.errors import StoreError
 from sweep.patience import Patient
 from sweep.urls import split_login, without_password
@@ -106,6 +106,57 @@ def test_the_jobs_of_a_sweep_that_is_over_are_over(store):
         store.bury_the_dead(over="1")
         states = [status(store, run_id) for run_id in (*runs, parent)]
     assert states == ["KILLED", "RUNNING", "RUNNING"]
+
+
+def test_a_store_of_this_machine_is_read_as_mlflow_reads_it(store, made, monkeypatch):
+    from sweep import past, tracking
+
+    row = results.Row({"seed": 1}, {"a": results.Count(1, 2)}, results.Stop(3, True), 4, "")
+    plain = {"sweep.kind": "job", "sweep.config": "c", "sweep.code": "k", "sweep.id": "s"}
+    for seed, tags in enumerate(
+        [
+            plain | {"sweep.data": "d", "sweep.row": row.to_json()},
+            plain | {"sweep.host": processes_host(), "sweep.process": processes.own_process()},
+            plain | {"sweep.config": "other"},
+            plain | {"sweep.kind": "parent"},
+            plain | {"sweep.id": "deleted"},
+        ]
+    ):
+        run = store.client.create_run(
+            store.experiment_id, start_time=seed + 1, tags=tags
+        ).info.run_id
+        store.log_settings(run, {"seed": seed % 2, "empty": ""})
+        if "sweep.row" in tags:
+            store.client.set_terminated(run, "FINISHED", end_time=1500)
+    store.client.delete_run(run)
+    other = store.client.create_experiment("other")
+    store.client.create_run(other, tags=plain)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    slow = tracking.open_store(made, "test")
+    for config in (None, "c", "none"):
+        for settings in (None, {}, {"seed": 0, "empty": ""}, {"seed": 2}):
+            assert store.past_jobs(config, settings) == slow.past_jobs(config, settings)
+    assert [job.identity.config for job in store.past_jobs()] == ["other", "c", "c"]
+    assert store.past_jobs(settings={"seed": 0})[1].row.figures == row.figures
+    assert past.look(made.parent / "nowhere", "test", {}) == []
+
+
+def test_a_plan_tells_runs_of_dead_processes_as_killed(store, tmp_path):
+    from sweep import past
+
+    tags = {"sweep.kind": "job", "sweep.host": processes_host(), "sweep.process": "999999@1.00"}
+    run = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    assert [job.status for job in past.look(tmp_path / "mlruns", "test", {})] == ["KILLED"]
+    assert status(store, run) == "RUNNING"
+
+
+def test_a_store_that_is_none_is_refused_to_a_plan(tmp_path):
+    from sweep import past
+
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(StoreError, match="must be MLflow's database"):
+        past.look(tmp_path, "test", {})
 
 
 def test_a_run_gives_signs_of_life(store, monkeypatch):

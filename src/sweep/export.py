@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from sweep.tracking import open_store
 
         # Opening makes a store where there is none; here that would be a mistake.
-        here = "MLFLOW_TRACKING_URI" not in os.environ
+        here = not os.environ.get("MLFLOW_TRACKING_URI")
         if here and not (options.mlruns / "mlflow.db").is_file():
             raise StoreError(
                 f"A store must be there to export from. Received: {options.mlruns}, which holds no "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SHOWS = frozenset(
     # a list of thirty lines would say no more
     """__main__ artifacts cache charts compare config datasets errors evaluate export files
-    findings inference ledger memory objectives patience plan plots processes progress quiet
+    findings inference ledger memory objectives past patience plan plots processes progress quiet
     report reproduce results samples search session study summary tracking ui urls""".split()  # noqa: SIM905
 )
 _COMPUTES = ("tensorflow", "keras", "numpy", "h5py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import signal
 import sys
@@ -20,7 +21,7 @@ from hydra.core.utils import JobReturn
 from rich.console import Console
 from rich.table import Table
 
-from sweep import compare, criteria, files, ledger, plan, progress, report, summary
+from sweep import compare, criteria, files, ledger, past, plan, progress, summary
 from sweep.config import Objective, describe, root
 from sweep.errors import ConfigError, SweepError
 from sweep.results import Record, Row
@@ -29,6 +30,7 @@ from sweep.urls import without_password
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from sweep import report
     from sweep.config import Config
     from sweep.tracking import Store
 
@@ -113,8 +115,6 @@ def run_grid(
     Raises:
         SystemExit: with 1 where a job failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from sweep import tracking
-
     single = {files.key(describe(config)): (cell, config) for cell, config in reversed(jobs)}
     overrides, configs = map(list, zip(*reversed(single.values()), strict=True))
     first = configs[0]
@@ -123,9 +123,16 @@ def run_grid(
             "objective is for searches, whose jobs never open a test set. "
             f"Received: objective={first.objective.name}. Add hydra/sweeper=optuna or leave it out."
         )
-    store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
+    shared = plan.shared_settings(configs)
+    place = Path(first.paths.mlruns), first.tracking.experiment
+    if first.plan and not os.environ.get("MLFLOW_TRACKING_URI"):
+        _show_plan(plan.make(configs, past.look(*place, shared)))
+        return
+    from sweep import report, tracking  # what a plan has no use for takes a second to load
+
+    store = tracking.open_store(*place)
     store.bury_the_dead()
-    todo = plan.make(configs, store.past_jobs(settings=plan.shared_settings(configs)))
+    todo = plan.make(configs, store.past_jobs(settings=shared))
     if first.plan:
         _show_plan(todo)
         return
@@ -261,6 +268,8 @@ def _show_plan(todo: plan.Plan) -> None:
 
 
 def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: report.About) -> None:
+    from sweep import report
+
     table = summary.markdown(rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -25,11 +25,10 @@ from urllib.request import url2pathname
 import numpy as np
 from filelock import FileLock
 
+from sweep import past
 from sweep.errors import StoreError
-from sweep.ledger import Identity, Past
 from sweep.patience import Patient
-from sweep.processes import beating, is_gone, own_process
-from sweep.results import Row
+from sweep.processes import beating, own_process
 from sweep.ui import VIEW
 from sweep.urls import split_login, without_password
 
@@ -61,10 +60,11 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlflow.entities import Run
 
+    from sweep.ledger import Past
     from sweep.results import JobResult
 
 _LOG = logging.getLogger("sweep")
@@ -75,6 +75,7 @@ _READERS = 8
 # How long a server may be gone, in seconds; and one that nobody has seen there yet.
 PATIENCE, _FIRST_PATIENCE = 600.0, 20.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_GONE_OR_LOCKED = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
 # Tags of the code that a run is made by.
@@ -137,11 +138,18 @@ _TEXT = 5000
 class Store:
     """One experiment in one MLflow store."""
 
-    def __init__(self, uri: str, client: Any, experiment_id: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        client: Any,
+        experiment_id: str,
+        jobs: Callable[..., list[Past]] | None = None,
+    ) -> None:
         """Use `open_store`."""
         self.uri = uri
         self.client = client
         self.experiment_id = experiment_id
+        self._jobs = jobs  # reads them from a database of this machine
         self._places: dict[str, str] = {}  # where runs' artifacts lie
 
     @contextmanager
@@ -231,7 +239,7 @@ class Store:
         """Turn what a full, read-only or unreachable store raises into one sentence."""
         try:
             yield
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, sqlite3.Error) as error:
             if isinstance(error, OSError) and error.errno not in _NO_ROOM and not _passes(error):
                 raise
             raise StoreError(_not_written(self.uri, error)) from error
@@ -251,7 +259,13 @@ class Store:
         Args:
             config: those of one configuration alone.
             settings: those that were given these alone; a large store is read in part.
+
+        Raises:
+            StoreError: the store cannot be read.
         """
+        if self._jobs is not None:
+            with self._writing():
+                return self._jobs(config, settings)
         wanted = ["tags.`sweep.kind` = 'job'"]
         if config:
             wanted.append(f"tags.`sweep.config` = '{config}'")
@@ -259,7 +273,7 @@ class Store:
             text = str(value)
             if text and not set("'\"\\") & set(text):  # what a query can hold
                 wanted.append(f"params.`{name}` = '{text}'")
-        return [_past(run) for run in self._search(" and ".join(wanted))]
+        return [_told(run) for run in self._search(" and ".join(wanted))]
 
     def finished_job(self, run_id: str) -> tuple[Past, str]:
         """A finished job, and its configuration as YAML.
@@ -268,17 +282,17 @@ class Store:
             StoreError: there is no such run, or it is no finished job.
         """
         try:
-            past = _past(self.client.get_run(run_id))
+            job = _told(self.client.get_run(run_id))
         except MlflowException:
-            past = None
-        text = self.read(run_id, "config.yaml") if past and past.row else None
-        if past is None or past.status != "FINISHED" or text is None:
-            state = f"a run that is no job or {past.status}" if past else "no such run"
+            job = None
+        text = self.read(run_id, "config.yaml") if job and job.row else None
+        if job is None or job.status != "FINISHED" or text is None:
+            state = f"a run that is no job or {job.status}" if job else "no such run"
             raise StoreError(
                 f"RUN_ID must name a finished job's run. Received: {run_id}, {state}. "
                 "Take one from the end of a sweep's output or from `python -m sweep.ui`."
             )
-        return past, text.decode()
+        return job, text.decode()
 
     def origin(self, run_id: str) -> dict[str, str]:
         """The tags that say what code a run was started from; its jobs share them anywhere."""
@@ -295,7 +309,7 @@ class Store:
         buried = 0
         only = f" and tags.`sweep.config` = '{config}'" if config else ""
         for run in list(self._search(f"attributes.status = 'RUNNING'{only}")):
-            if _is_dead(run, over):
+            if past.is_dead(run.info.start_time, run.data.tags, over):
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 buried += 1
         return buried
@@ -459,28 +473,10 @@ def _here() -> dict[str, str]:
     return {"sweep.host": platform.node(), "sweep.process": own_process()}
 
 
-def _is_dead(run: Run, over: str | None) -> bool:
-    tags = run.data.tags
-    if over is not None and (tags.get("sweep.id"), tags.get("sweep.kind")) == (over, "job"):
-        return True
-    host, process = tags.get("sweep.host"), tags.get("sweep.process", "")
-    beat = float(tags.get("sweep.beat", run.info.start_time / 1000))
-    return host is not None and is_gone(host, process, beat)
-
-
-def _past(run: Run) -> Past:
-    tags, run_id = run.data.tags, str(run.info.run_id)
-    row = tags.get("sweep.row")
-    ended = run.info.end_time
-    return Past(
-        run_id=run_id,
-        status=str(run.info.status),
-        identity=Identity(
-            tags.get("sweep.config", ""), tags.get("sweep.data"), tags.get("sweep.code", "")
-        ),
-        sweep=tags.get("sweep.id", ""),
-        row=Row.from_json(row, run_id) if row else None,
-        seconds=(ended - run.info.start_time) / 1000 if ended else None,
+def _told(run: Run) -> Past:
+    info = run.info
+    return past.of_run(
+        str(info.run_id), str(info.status), info.start_time, info.end_time, run.data.tags
     )
 
 
@@ -519,10 +515,11 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
     """
     _log_quietly()
     _hide_login()
-    database = (mlruns / "mlflow.db").resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
+    database = past.database(mlruns)
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = elsewhere or f"sqlite:///{database}"
     try:
-        if "MLFLOW_TRACKING_URI" in os.environ:
+        if elsewhere:
             inner = MlflowClient(uri)
             first = Patient(inner, _passes, seconds=patience)
             known = _experiment(first, experiment, None)
@@ -540,7 +537,8 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
             _known.add(database)
     except (OSError, MlflowException, sqlite3.Error) as error:
         raise StoreError(_not_written(uri, error)) from error
-    return Store(uri, client, experiment_id)
+    jobs = partial(Patient(past, _passes_here, there).read, database, experiment)
+    return Store(uri, client, experiment_id, jobs)
 
 
 def _log_quietly() -> None:
@@ -582,7 +580,9 @@ def _hide_login() -> None:
 
 
 def _passes_here(error: Exception) -> bool:
-    """The same for a store of files, whose folder may go while something is written to it."""
+    """The same for a store of files, whose folder may go while something is done with it."""
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorname.startswith(_GONE_OR_LOCKED)
     return isinstance(error, FileNotFoundError) or _passes(error)
 
 

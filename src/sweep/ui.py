@@ -42,7 +42,7 @@ def command(mlruns: Path, host: str, port: int) -> list[str]:
 def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
     """The address of an experiment's jobs; of MLflow's first page if the store is not at hand."""
     address = f"http://{host}:{port}"
-    if "MLFLOW_TRACKING_URI" in os.environ:
+    if os.environ.get("MLFLOW_TRACKING_URI"):
         return address
     try:  # asking MLflow itself would take seconds
         with closing(
