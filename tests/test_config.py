@@ -6,9 +6,15 @@ import sys
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
+from hydra_plugins.badnet_sweep._composing import SweepLoader
 from sweep import config, standin
 from sweep.errors import ConfigError
+
+PLACES = ("mlruns", "data")
 
 
 def say(*overrides, cwd=None):
@@ -51,19 +57,25 @@ def test_a_mistake_gets_one_sentence(overrides, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["--help"], ["ordering=sideways"], ["drop=1.5"]])
-def test_help_and_mistakes_load_neither_tensorflow_nor_mlflow(words):
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["ordering=sideways"], ["drop=1.5"], ["-m", "drop=0.1,0.2", "plan=true"]],
+)
+def test_help_mistakes_and_plans_load_and_make_nothing(words, tmp_path):
+    places = [] if words == ["--help"] else [f"paths.{name}={tmp_path}" for name in PLACES]
     script = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('loaded', {'tensorflow', 'keras', 'mlflow', 'optuna'}"
         " & set(sys.modules)))\n"
-        f"sys.argv = ['sweep', *{words!r}]\n"
+        f"sys.argv = ['sweep', *{[*words, *places]!r}]\n"
         "from sweep.__main__ import main\nmain()\n"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert "loaded set()" in said.stdout, said.stderr
+    assert "plan=true" not in words or "2 jobs: 2 not run before" in said.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -102,3 +114,23 @@ def test_a_missing_file_for_b_is_asked_for(composed):
     sets = [f"dataset.{name}=x.h5" for name in datasets.SETS]
     with pytest.raises(ConfigError, match=r"badnet\.path must name B's file"):
         datasets.find(composed("dataset=files", *sets))
+
+
+def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, monkeypatch):
+    loader = GlobalHydra.instance().config_loader()
+    of_all = ["dataset.identities=7", "tracking.sweep=x"]
+    sweep = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", sweep)
+    jobs = [
+        [*of_all, f"criterion={criterion}", f"drop={drop}", *more]
+        for criterion in ("mean_activation", "rnp")
+        for drop in (0.02, 0.04)
+        for more in ([], ["dataset.identities=8"], ["layer=[a,b]"], ["hydra.job.name=y"])
+    ]
+    jobs.append(["dataset.identities=8", *jobs[0]])
+    quick = SweepLoader(loader, jobs)
+    for job in jobs:
+        expected = loader.load_sweep_config(sweep, job)
+        found = quick.load_sweep_config(sweep, job)
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+        assert config.typed(quick.compose(sweep, job)) == composed(*job)

@@ -26,16 +26,13 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None  # noqa: S101
         # `${hydra:...}` means this sweep while its jobs are composed for the check.
         HydraConfig.instance().set_config(self.config)
-        loader = SweepLoader(self.hydra_context.config_loader)
+        own = self.hydra_context.config_loader
+        overrides = OverridesParser.create(own).parse_overrides([*self._parse_config(), *arguments])
+        (cells,) = self.split_arguments(overrides, None)
+        loader = SweepLoader(own, cells)
         self.hydra_context.config_loader = loader  # for the launcher too
-        overrides = OverridesParser.create(loader).parse_overrides(
-            [*self._parse_config(), *arguments]
-        )
         master, launcher = self.config, self.launcher
         session.run_grid(
-            [
-                (cell, config.typed(loader.compose(master, cell)))
-                for cell in self.split_arguments(overrides, None)[0]
-            ],
+            [(cell, config.typed(loader.compose(master, cell))) for cell in cells],
             launch=partial(launch, launcher),
         )
