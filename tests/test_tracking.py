@@ -151,6 +151,27 @@ def test_a_plan_tells_runs_of_dead_processes_as_killed(store, tmp_path):
     assert status(store, run) == "RUNNING"
 
 
+@pytest.mark.parametrize("name", ["why?", "a%20b"])
+def test_a_path_that_mlflow_would_misread_is_refused(name, tmp_path):
+    from sweep import tracking
+
+    with pytest.raises(StoreError, match="must hold no question mark"):
+        tracking.open_store(tmp_path / name, "test")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["c#", "100% é & co"])
+def test_a_path_of_other_signs_is_a_path(name, tmp_path):
+    from sweep import tracking
+
+    (tmp_path / "text.txt").write_text("here")
+    store = tracking.open_store(tmp_path / name, "test")
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        store.client.log_artifact(run_id, str(tmp_path / "text.txt"))
+    assert store.read(run_id, "text.txt") == b"here"
+    assert [job.run_id for job in store.past_jobs()] == [run_id]
+
+
 def test_a_store_that_is_none_is_refused_to_a_plan(tmp_path):
     from sweep import past
 

@@ -55,7 +55,7 @@ class Patient:
                 except Exception as error:
                     if not self._passing(error) or time.monotonic() + wait > deadline:
                         raise
-                    said = without_password(str(error))
+                    said = without_password(str(error).partition("\n")[0])
                     _LOG.warning("the store does not answer, waiting %.1f s: %s", wait, said)
                 time.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)

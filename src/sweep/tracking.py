@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -76,6 +77,8 @@ _READERS = 8
 PATIENCE, _FIRST_PATIENCE = 600.0, 20.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _GONE_OR_LOCKED = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
+# What means something else in an address than in a path.
+_ADDRESS = re.compile(r"\?|%[0-9a-fA-F]{2}")
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
 # Tags of the code that a run is made by.
@@ -517,6 +520,12 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
     _hide_login()
     database = past.database(mlruns)
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    if not elsewhere and _ADDRESS.search(str(database)):
+        raise StoreError(
+            "The path of a store must hold no question mark and no percent sign before two hex "
+            f"digits: MLflow takes it for an address. Received: {database}. "
+            "Name another by paths.mlruns."
+        )
     uri = elsewhere or f"sqlite:///{database}"
     try:
         if elsewhere:
