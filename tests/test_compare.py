@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, spearmanr
 
 from sweep import compare, inference
 from sweep.results import Count, Curve, JobResult, Record, Stop
@@ -24,6 +24,12 @@ def test_mcnemar_counts_only_images_on_which_two_differ():
     second = np.array([False] * 9 + [True] * 2 + [True] * 50)
     assert inference.mcnemar(first, second) == pytest.approx(2 * binom.cdf(2, 11, 0.5))
     assert inference.mcnemar(first, first) == 1
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (5, 5), (5, 6), (40, 3), (0, 900)])
+def test_mcnemar_is_scipys_binomial_test(ours, theirs):
+    first = np.arange(ours + theirs) < ours
+    assert inference.mcnemar(first, ~first) == pytest.approx(binomtest(ours, ours + theirs).pvalue)
 
 
 def test_an_interval_reads_in_percent():
@@ -115,6 +121,13 @@ def test_agreement_is_spearmans():
     assert names == ["clp", "l1", "l2", "random"]
     np.testing.assert_allclose(rho[:3, :3], [[1, -1, -1], [-1, 1, 1], [-1, 1, 1]])
     assert np.isnan(rho[3, :3]).all()
+
+
+def test_agreement_shares_ranks_as_scipy_does():
+    scores = RNG.integers(0, 9, (3, 60)).astype(float)
+    jobs = [job(n, scores=s) for n, s in zip(("clp", "l1", "l2"), scores, strict=True)]
+    np.testing.assert_allclose(compare.agreement(jobs)[1], spearmanr(scores.T).statistic)
+    assert compare.agreement(jobs[:1])[1] == [[1]]
 
 
 def test_plots_are_drawn(tmp_path):

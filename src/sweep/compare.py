@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -234,20 +233,22 @@ def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
 
     The first job of each criterion speaks for it; a criterion that scores all alike has NaN.
     """
-    from scipy.stats import ConstantInputWarning, spearmanr  # a second to load
-
     scores = {
         str(job.settings["criterion"]) + _mark(job): job.result.scores for job in reversed(jobs)
     }
     length = len(jobs[0].result.scores)
     names = sorted(name for name, values in scores.items() if len(values) == length)
-    rho = np.ones((len(names), len(names)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        for i, first in enumerate(names):
-            for j, second in enumerate(names[:i]):
-                rho[i, j] = rho[j, i] = spearmanr(scores[first], scores[second]).statistic
+    with np.errstate(invalid="ignore"):  # of scores that are all alike
+        rho = np.atleast_2d(np.corrcoef([_ranks(scores[name]) for name in names]))
+    np.fill_diagonal(rho, 1)
     return names, rho
+
+
+def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each score's place from the least; equal ones share the mean of their places."""
+    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
+    return ranks
 
 
 def is_wanted(jobs: Sequence[Record]) -> bool:
