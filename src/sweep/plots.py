@@ -523,8 +523,8 @@ def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -
     """
     dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with mpl.rc_context(STYLE):
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
             figure.set_layout_engine(None)  # laid out once, not again for every format
         for suffix in suffixes:
             with files.replacing(stem.with_name(f"{stem.name}.{suffix}")) as draft:
