@@ -149,7 +149,8 @@ def draw_standings(
         title: of the plot.
         oracle: lines that saw poisoned images.
     """
-    rows = range(len(names) - 1, -1, -1)
+    rows = np.arange(len(names))[::-1]
+    saw = np.array([name in oracle for name in names])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.7 + 0.23 * len(names)), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
@@ -157,20 +158,17 @@ def draw_standings(
             (panels[0], attack, "attack success rate (less is better)"),
             (panels[1], accuracy, "clean accuracy"),
         ):
-            for row, name, mark in zip(rows, names, marks, strict=True):
-                rate, low, high = (100 * value for value in mark)
-                color, shape = (ATTACK, "D") if name in oracle else (CLEAN, "o")
-                axes.plot([low, high], [row, row], color=color, lw=2, alpha=0.45)
-                axes.plot([rate], [row], shape, color=color, ms=5)
+            rate, low, high = 100 * np.array(marks).T
+            for mine, color, shape, kind in (
+                (~saw, CLEAN, "o", "clean data or none"),
+                (saw, ATTACK, "D", "oracle: saw poisoned images"),
+            ):
+                axes.hlines(rows[mine], low[mine], high[mine], color=color, lw=2, alpha=0.45)
+                axes.plot(rate[mine], rows[mine], shape, color=color, ms=5, label=kind)
             axes.set(xlabel=f"{label}, percent", ylim=(-0.8, len(names) - 0.2))
         panels[0].set(xlim=(-2, 102))
         panels[0].set_yticks(rows, names, fontsize=8)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        for color, shape, label in (
-            (CLEAN, "o", "clean data or none"),
-            (ATTACK, "D", "oracle: saw poisoned images"),
-        ):
-            panels[0].plot([], [], shape, color=color, ms=5, label=label)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
     return figure
