@@ -36,7 +36,7 @@ def identify(job):
 
 
 def past(identity, status="FINISHED", row=ROW):
-    return ledger.Past("run", status, identity, "sweep", row, 10.0)
+    return ledger.Past("run", status, identity, "sweep", row, 10.0, "file:///run")
 
 
 def judge(identity, *runs, rerun=False, cached=False):

@@ -201,6 +201,19 @@ def test_a_run_keeps_its_log_however_it_ends(store, tmp_path, error):
     assert store.read(run_id, "sweep.log") == b"a line"
 
 
+def test_files_of_jobs_that_were_found_are_read_without_asking_for_each(
+    store, tmp_path, monkeypatch
+):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a.txt").write_text("kept")
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        store.log_files(run_id, files)
+    store.past_jobs()
+    monkeypatch.setattr(store, "client", None)
+    assert store.read_all([run_id], "a.txt") == {run_id: b"kept"}
+
+
 def test_a_job_is_of_its_parents_origin(store):
     tags = {"mlflow.source.name": "main.py", tracking_git(): "c0ffee", "sweep.id": "1"}
     with store.run("parent", tags) as run_id:

@@ -64,6 +64,7 @@ class Past:
         sweep: the id of the sweep that it belongs to.
         row: its line in the summary, if it finished.
         seconds: how long it took, if it finished.
+        place: where its files lie, as a URI.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class Past:
     sweep: str
     row: Row | None
     seconds: float | None
+    place: str
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ _TAGS = (
 )
 # CROSS JOIN lets SQLite go through runs first: it would begin with the many tags of all of them.
 _JOBS = """
-SELECT run_uuid, status, start_time, end_time, key, value FROM runs CROSS JOIN tags USING (run_uuid)
+SELECT run_uuid, artifact_uri, status, start_time, end_time, key, value
+FROM runs CROSS JOIN tags USING (run_uuid)
 WHERE experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?)
 AND lifecycle_stage = 'active' AND key IN ({tags}){only}
 ORDER BY start_time DESC, run_uuid
@@ -42,7 +43,9 @@ def database(mlruns: Path) -> Path:
     return (mlruns / "mlflow.db").resolve()
 
 
-def of_run(run_id: str, status: str, start: int, end: int | None, tags: Mapping[str, str]) -> Past:
+def of_run(
+    run_id: str, place: str, status: str, start: int, end: int | None, tags: Mapping[str, str]
+) -> Past:
     """A job as its run tells it; times in milliseconds, as MLflow keeps them."""
     row = tags.get("sweep.row")
     return Past(
@@ -54,6 +57,7 @@ def of_run(run_id: str, status: str, start: int, end: int | None, tags: Mapping[
         sweep=tags.get("sweep.id", ""),
         row=Row.from_json(row, run_id) if row else None,
         seconds=(end - start) / 1000 if end else None,
+        place=place,
     )
 
 
@@ -114,8 +118,8 @@ def read(
     with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", timeout=60, uri=True)) as connection:
         found = connection.execute(query, values).fetchall()
     jobs = []
-    for (run_id, status, start, end), lines in groupby(found, key=lambda line: line[:4]):
+    for (run_id, place, status, start, end), lines in groupby(found, key=lambda line: line[:5]):
         own = {key: value for *_, key, value in lines}
         dead = status == "RUNNING" and is_dead(start, own)
-        jobs.append(of_run(run_id, "KILLED" if dead else status, start, end, own))
+        jobs.append(of_run(run_id, place, "KILLED" if dead else status, start, end, own))
     return jobs

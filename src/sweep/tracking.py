@@ -268,7 +268,9 @@ class Store:
         """
         if self._jobs is not None:
             with self._writing():
-                return self._jobs(config, settings)
+                found = self._jobs(config, settings)
+            self._places |= {job.run_id: job.place for job in found}
+            return found
         wanted = ["tags.`sweep.kind` = 'job'"]
         if config:
             wanted.append(f"tags.`sweep.config` = '{config}'")
@@ -479,7 +481,12 @@ def _here() -> dict[str, str]:
 def _told(run: Run) -> Past:
     info = run.info
     return past.of_run(
-        str(info.run_id), str(info.status), info.start_time, info.end_time, run.data.tags
+        str(info.run_id),
+        str(info.artifact_uri),
+        str(info.status),
+        info.start_time,
+        info.end_time,
+        run.data.tags,
     )
 
 
