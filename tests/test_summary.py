@@ -28,6 +28,15 @@ def test_whatever_is_swept_names_its_section():
     assert titles == ["increasing order, criterion anp", "increasing order, criterion fmp"]
 
 
+def test_what_follows_from_a_choice_names_no_section():
+    bins = {"criterion.params.bins": 9}
+    jobs = [record(criterion="l1"), record(criterion="entropy", **bins)]
+    assert summary.swept(jobs) == ["criterion"]
+    jobs.append(record(criterion="entropy", **{"criterion.params.bins": 8}))
+    assert summary.swept(jobs) == ["criterion", "criterion.params.bins"]
+    assert len(summary.sections(jobs)) == 3
+
+
 def test_seeds_become_mean_sample_deviation_and_number():
     jobs = rows(record(seed=seed) for seed in range(3))
     jobs = [

@@ -69,13 +69,25 @@ class Described(Protocol):
 
 
 def swept(jobs: Sequence[Described]) -> list[str]:
-    """Settings that differ between jobs, besides ordering, drop and seed."""
+    """Settings that differ between jobs, besides ordering, drop and seed.
+
+    What follows from a choice, as a criterion's own parameters do, says no more than the choice.
+    """
     names = dict.fromkeys(name for job in jobs for name in job.settings)
+    differ = [name for name in names if name not in _WITHIN and _values(jobs, name) > 1]
     return [
         name
-        for name in names
-        if name not in _WITHIN and len({str(job.settings.get(name)) for job in jobs}) > 1
+        for name in differ
+        if not any(
+            name.startswith(f"{choice}.") and _values(jobs, choice, name) == _values(jobs, choice)
+            for choice in differ
+        )
     ]
+
+
+def _values(jobs: Sequence[Described], *names: str) -> int:
+    """How many different values settings have together."""
+    return len({tuple(str(job.settings.get(name)) for name in names) for job in jobs})
 
 
 def sections(jobs: Sequence[_Job]) -> list[tuple[str, list[_Job]]]:
