@@ -67,7 +67,17 @@ def test_outcomes_are_all_images():
 
 def test_stops_at_one_step_share_a_label():
     marks = [plots.Mark(drop, 1, drop < 0.1, 90, 100) for drop in (0.02, 0.04, 0.1)]
-    assert plots.label_marks(marks) == [(1, "X 2%, 4%, 10% not reached")]
+    assert plots.label_marks(marks, 50) == [(1, "X 2%, 4%, 10% not reached")]
+    marks += [plots.Mark(0.2, 1, False, 90, 100)]
+    assert plots.label_marks(marks, 50) == [(1, "X 2% to 20% not reached")]
+
+
+def test_labels_are_as_many_as_there_is_room_for():
+    marks = [plots.Mark(0.019231 * n, n, True, 90, 100) for n in range(1, 26)]
+    labels = plots.label_marks(marks, 50)
+    assert labels[0] == (1, "X 1.92%")
+    assert sum(len(text) + 2 for _, text in labels) <= 50 < 25 * len("X 1.92%")
+    assert plots.label_marks(marks, 1000)[-1] == (25, "X 48.1%")
 
 
 @settings(deadline=None)
@@ -92,4 +102,10 @@ def test_the_overview_has_a_plot_for_each_question():
     records = six() + [record(criterion=f"criterion_{n}") for n in range(15)]
     names = list(plots.overview(records))
     assert names[:3] == ["overlay", "accuracy_against_asr", "outcomes"]
-    assert len([name for name in names if name.startswith("curve_")]) == 12
+    assert len([name for name in names if name.startswith("curve_")]) == 4
+
+
+def test_of_many_outcomes_the_best_are_shown():
+    data = [plots.Outcome(f"{n}", (90, 10, 0), (n, 100 - n, 0)) for n in range(99, -1, -1)]
+    assert plots.best(data[:20]) == data[:20]
+    assert [outcome.name for outcome in plots.best(data)] == [str(n) for n in range(24)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib as mpl
@@ -32,8 +33,12 @@ CLEAN, ATTACK, MARK, FADED = PALETTE[0], PALETTE[1], "#333333", "#bbbbbb"
 RIGHT, REJECTED, OTHER = "#0072B2", "#F0C05A", "#BBBBBB"
 # More lines than this nobody tells apart.
 _TOLD_APART = 12
-_MOST_BARS = 40
+# Of more outcomes than these the best are drawn, and of more curves; tables and pages have all.
+_MOST_BARS = 24
+_MOST_CURVES = 4
 _NAMED = 4
+# So many characters of labels fit over a curve.
+_ROOM = 88
 STYLE: dict[Any, Any] = {
     "figure.dpi": 160,  # laid out as it is saved, so that sizes of text are found once
     "font.size": 10,
@@ -267,15 +272,23 @@ def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> 
     return [round(place, 1) for place in places]
 
 
-def label_marks(marks: Sequence[Mark]) -> list[tuple[float, str]]:
-    """Channels pruned and what to write there; X that stop at one step share a label."""
+def label_marks(marks: Sequence[Mark], room: int) -> list[tuple[float, str]]:
+    """Channels pruned and what to write there; X that stop at one step share a label.
+
+    Args:
+        marks: of one curve.
+        room: how many characters fit side by side; where not all labels do, some are left out.
+    """
     labels = []
     for pruned, same in groupby(
         sorted(marks, key=lambda m: (m.pruned, m.drop)), lambda m: m.pruned
     ):
-        texts = [f"{100 * m.drop:g}%" + ("" if m.reached else " not reached") for m in same]
-        labels.append((pruned, "X " + ", ".join(texts)))
-    return labels
+        texts = [f"{100 * m.drop:.3g}%" + ("" if m.reached else " not reached") for m in same]
+        few = ", ".join(texts) if len(texts) <= 3 else f"{texts[0].split()[0]} to {texts[-1]}"
+        labels.append((pruned, f"X {few}"))
+    widest = max((len(text) for _, text in labels), default=0)
+    fit = max(1, room // (widest + 2))
+    return labels[:: max(1, ceil(len(labels) / fit))]
 
 
 def draw_curve(data: Series, title: str) -> Figure:
@@ -312,11 +325,14 @@ def _draw_series(axes: Axes, data: Series) -> None:
         axes.plot(steps, band.mean, color=color, ls=dash, lw=1.8, label=label)
         heights = [m.accuracy if band is data.accuracy else m.asr for m in data.marks]
         axes.plot([m.pruned for m in data.marks], heights, marker, color=color, ms=5, clip_on=False)
-    labels = label_marks(data.marks)
-    width = 0.075 * last * max((len(text) for _, text in labels), default=0) / 4
-    places = spread_out([pruned for pruned, _ in labels], width, 0, last)
+    labels = label_marks(data.marks, _ROOM)
+    width = last * (max((len(text) for _, text in labels), default=0) + 2) / _ROOM
+    # A label may reach out over the axes' ends, but not out of the figure.
+    low, high = max(0, width / 2 - 0.09 * last), min(last, 1.03 * last - width / 2)
+    places = spread_out([pruned for pruned, _ in labels], width, low, high)
+    stops = [mark.pruned for mark in data.marks]
+    axes.vlines(stops, 0, 103, color=MARK, lw=0.8, ls=":", zorder=1)
     for (pruned, text), place in zip(labels, places, strict=True):
-        axes.plot([pruned, pruned], [0, 103], color=MARK, lw=0.8, ls=":", zorder=1)
         axes.plot([pruned, place], [103, 109], color=MARK, lw=0.6, clip_on=False)
         axes.text(place, 110, text, ha="center", va="bottom", fontsize=8, color=MARK)
     axes.set(xlabel="channels pruned", xlim=(0, last), ylim=(0, 103))
@@ -394,7 +410,7 @@ def _name_points(
     near = 0.035 * np.ptp(axes.get_ylim())
     for (rate, accuracy), same in groupby(points, key=lambda point: point[1:]):
         drops = [drop for drop, _, _ in same]
-        text = "B" if drops == [0.0] else "X " + ", ".join(f"{100 * drop:g}%" for drop in drops)
+        text = "B" if drops == [0.0] else "X " + ", ".join(f"{100 * drop:.3g}%" for drop in drops)
         wide = 1.5 * len(text) + 2
         for left, side, align in ((rate - wide, -7, "right"), (rate, 7, "left")):
             box = (left, left + wide, accuracy)
@@ -402,7 +418,7 @@ def _name_points(
                 box[1] < other[0] or other[1] < box[0] or abs(accuracy - other[2]) > near
                 for other in taken
             )
-            if free:
+            if free and left >= axes.get_xlim()[0]:
                 taken.append(box)
                 axes.annotate(
                     text,
@@ -417,12 +433,16 @@ def _name_points(
                 break
 
 
+def best(data: Sequence[Outcome]) -> Sequence[Outcome]:
+    """All of a few; of many the best, the best first."""
+    if len(data) <= _MOST_BARS:
+        return data
+    return sorted(data, key=lambda outcome: outcome.poisoned[0] - outcome.clean[0])[:_MOST_BARS]
+
+
 def draw_outcomes(data: Sequence[Outcome]) -> Figure:
     """What G makes of clean and of poisoned test images, as stacked bars."""
-    shown = data
-    if len(data) > _MOST_BARS:
-        best = sorted(data, key=lambda o: o.poisoned[0] - o.clean[0])[:_MOST_BARS]
-        shown = [outcome for outcome in data if outcome in best]
+    shown = best(data)
     with mpl.rc_context(STYLE):
         longest = max(len(outcome.name) for outcome in shown)
         size = (7.4 + 0.075 * longest, 1.6 + 0.3 * len(shown))
@@ -491,24 +511,30 @@ def overview(records: Sequence[Record]) -> dict[str, Figure]:
     """The plots of a whole sweep, by name."""
     ways = tradeoffs(records)
     merit = {way.name: max(accuracy - asr for _, asr, accuracy in way.points) for way in ways}
-    lines = _best_first(series(records), merit)
+    lines = series(records)
     curves = {
         f"curve_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', line.name)[:60]}": draw_curve(
             line, line.name
         )
-        for number, line in enumerate(lines[:_TOLD_APART], start=1)
+        for number, line in enumerate(
+            _best_first(lines, merit, _MOST_CURVES)[:_MOST_CURVES], start=1
+        )
     }
     return {
-        **({"overlay": draw_overlay(lines)} if len(lines) > 1 else {}),
-        "accuracy_against_asr": draw_tradeoffs(_best_first(ways, merit)),
+        **(
+            {"overlay": draw_overlay(_best_first(lines, merit, _TOLD_APART))}
+            if len(lines) > 1
+            else {}
+        ),
+        "accuracy_against_asr": draw_tradeoffs(_best_first(ways, merit, _TOLD_APART)),
         "outcomes": draw_outcomes(outcomes(records)),
         **curves,
     }
 
 
-def _best_first(data: list[_Named], merit: Mapping[str, float]) -> list[_Named]:
-    """The same order, unless not all can be told apart: then those that deserve it come first."""
-    if len(data) <= _TOLD_APART:
+def _best_first(data: list[_Named], merit: Mapping[str, float], room: int) -> list[_Named]:
+    """The same order, unless there is no room for all: then those that deserve it come first."""
+    if len(data) <= room:
         return data
     return sorted(data, key=lambda line: -merit[line.name])
 

@@ -24,7 +24,8 @@ _SIZE = (440, 280)
 _BOX = (36, 34, 428, 244)
 # What a page shows at once; the rest unfolds.
 _CHARTS = 8
-_BARS = 24
+# So many characters of labels fit over a chart.
+_ROOM = 50
 # A figure of the table: heading, network, metric.
 _FIGURES = (
     ("B accuracy", "badnet/test_accuracy"),
@@ -90,7 +91,7 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     lines, ways = plots.series(records), plots.tradeoffs(records)
     jobs = [job for _, group in summary.sections(records) for job in group]
     rows = [job.row for job in jobs]
-    overlay = len(lines) > 1
+    overlay, outcomes = len(lines) > 1, plots.outcomes(records)
     return page.render(
         about=about,
         finding=finding(ways),
@@ -102,8 +103,8 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
         overlays=[_overlay(lines, rate) for rate in ("accuracy", "asr")] if overlay else [],
         tradeoff=_tradeoff(ways) if ways else None,
         legend=[(way.name, number % len(plots.PALETTE)) for number, way in enumerate(ways)],
-        outcomes=plots.outcomes(records),
-        shown_bars=_BARS,
+        outcomes=plots.best(outcomes),
+        all_outcomes=len(outcomes),
         strips=[_strip(key, png, jobs) for key, png in strips.items()],
         settings=_settings(records),
         inputs=_inputs(records),
@@ -208,9 +209,11 @@ def _ticks(last: int) -> list[tuple[float, int]]:
 
 def _chart(line: Series, number: int) -> dict[str, Any]:
     last = len(line.accuracy.mean) - 1
-    labels = plots.label_marks(line.marks)
+    labels = plots.label_marks(line.marks, _ROOM)
     wide = 7.4 * max((len(text) for _, text in labels), default=0) + 6
-    places = plots.spread_out([_x(p, last) for p, _ in labels], wide, _BOX[0] + 10, _BOX[2] - 12)
+    places = plots.spread_out(
+        [_x(pruned, last) for pruned, _ in labels], wide, wide / 2, _SIZE[0] - wide / 2
+    )
     return {
         "number": number,
         "name": line.name,
@@ -220,7 +223,10 @@ def _chart(line: Series, number: int) -> dict[str, Any]:
             (rate, _line(band.mean), _area(band) if line.seeds > 1 else "")
             for rate, band in (("accuracy", line.accuracy), ("asr", line.asr))
         ],
-        "points": [(_x(m.pruned, last), _y(m.accuracy), _y(m.asr)) for m in line.marks],
+        "stops": sorted({_x(mark.pruned, last) for mark in line.marks}),
+        "points": dict.fromkeys(
+            (_x(m.pruned, last), _y(m.accuracy), _y(m.asr)) for m in line.marks
+        ),
         "labels": [
             (_x(pruned, last), place, text)
             for (pruned, text), place in zip(labels, places, strict=True)
