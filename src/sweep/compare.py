@@ -139,7 +139,7 @@ def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 # Sections that are drawn; the table has all.
-_DRAWN = 4
+_DRAWN = 3
 _LEGEND = (
     "Test sets, percent with 95% Wilson intervals; p by McNemar's exact test of G against the "
     "baseline's G (mean_activation, increasing). Area: mean ASR of B' on validation over "

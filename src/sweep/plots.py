@@ -547,11 +547,16 @@ def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -
         stem: the path without its suffix.
         suffixes: formats.
     """
-    dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    options: dict[str, Any] = {
+        # A tenth larger than by default, in two thirds of the time.
+        "png": {"pil_kwargs": {"compress_level": 1}},
+        "svg": {"metadata": {"Date": None}},
+        "pdf": {"metadata": {"CreationDate": None}},
+    }
     with mpl.rc_context(STYLE):
         if (engine := figure.get_layout_engine()) is not None:
             engine.execute(figure)
             figure.set_layout_engine(None)  # laid out once, not again for every format
         for suffix in suffixes:
             with files.replacing(stem.with_name(f"{stem.name}.{suffix}")) as draft:
-                figure.savefig(draft, metadata=dates.get(suffix))
+                figure.savefig(draft, **options.get(suffix, {}))

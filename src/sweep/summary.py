@@ -74,7 +74,12 @@ def swept(jobs: Sequence[Described]) -> list[str]:
     What follows from a choice, as a criterion's own parameters do, says no more than the choice.
     """
     names = dict.fromkeys(name for job in jobs for name in job.settings)
-    differ = [name for name in names if name not in _WITHIN and _values(jobs, name) > 1]
+    differ = [
+        name
+        for name in names
+        if name not in _WITHIN
+        and any(job.settings.get(name) != jobs[0].settings.get(name) for job in jobs)
+    ]
     return [
         name
         for name in differ
