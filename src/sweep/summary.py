@@ -7,7 +7,7 @@ import html
 import io
 import re
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -73,26 +73,24 @@ def swept(jobs: Sequence[Described]) -> list[str]:
 
     What follows from a choice, as a criterion's own parameters do, says no more than the choice.
     """
-    names = dict.fromkeys(name for job in jobs for name in job.settings)
-    differ = [
-        name
-        for name in names
-        if name not in _WITHIN
-        and any(job.settings.get(name) != jobs[0].settings.get(name) for job in jobs)
-    ]
+    settings = [job.settings for job in jobs]
+    names = dict.fromkeys(chain.from_iterable(settings))
+    values = {name: [one.get(name) for one in settings] for name in names if name not in _WITHIN}
+    differ = {name: found for name, found in values.items() if found != [found[0]] * len(found)}
     return [
         name
         for name in differ
         if not any(
-            name.startswith(f"{choice}.") and _values(jobs, choice, name) == _values(jobs, choice)
+            name.startswith(f"{choice}.") and _follows(differ[name], differ[choice])
             for choice in differ
         )
     ]
 
 
-def _values(jobs: Sequence[Described], *names: str) -> int:
-    """How many different values settings have together."""
-    return len({tuple(str(job.settings.get(name)) for name in names) for job in jobs})
+def _follows(values: Sequence[object], choices: Sequence[object]) -> bool:
+    """Whether jobs of one choice have one value."""
+    pairs = set(zip(map(str, choices), map(str, values), strict=True))
+    return len(pairs) == len(set(map(str, choices)))
 
 
 def sections(jobs: Sequence[_Job]) -> list[tuple[str, list[_Job]]]:
