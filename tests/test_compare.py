@@ -109,6 +109,18 @@ def test_the_tables_hold_every_line_and_mark_oracles():
     assert text.index("tac") < text.index("| mean_activation")  # the least ASR first
 
 
+def test_of_many_sections_the_best_is_drawn(tmp_path):
+    jobs = [
+        job(name, asr=100 if drop < 0.3 else 50, drop=drop)
+        for name in ("mean_activation", "l1")
+        for drop in (0.1, 0.2, 0.3, 0.4)
+    ]
+    text = compare.write(tmp_path, jobs, {})
+    assert text.count("## X") == 4
+    assert "of the section with the least ASR of G, X = 30%" in text
+    assert [path.name for path in tmp_path.rglob("criteria*.png")] == ["criteria_1.png"]
+
+
 def test_agreement_is_spearmans():
     values = np.array([0.0, 0.0, 1.0, 2.0, 3.0, 9.0])
     jobs = [

@@ -138,7 +138,7 @@ def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return clean, poisoned
 
 
-# Sections that are drawn; the table has all.
+# Of more sections the best alone is drawn; the table has all.
 _DRAWN = 3
 _LEGEND = (
     "Test sets, percent with 95% Wilson intervals; p by McNemar's exact test of G against the "
@@ -196,12 +196,12 @@ def markdown(found: Sequence[Line]) -> str:
 
 def _best_first(same: Iterable[Line]) -> list[Line]:
     """The least ASR of G first, and of equal ones the highest accuracy."""
+    return sorted(same, key=_merit)
 
-    def merit(line: Line) -> tuple[float, float]:
-        accuracy, attack = _of_goodnet(line.job)
-        return attack.rate, -accuracy.rate
 
-    return sorted(same, key=merit)
+def _merit(line: Line) -> tuple[float, float]:
+    accuracy, attack = _of_goodnet(line.job)
+    return attack.rate, -accuracy.rate
 
 
 def _of_goodnet(job: Record) -> tuple[Count, Count]:
@@ -270,11 +270,13 @@ def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) 
     sections = [list(same) for _, same in groupby(found, key=lambda line: _context(line.job))]
     text = markdown(found)
     if len(sections) > _DRAWN:
-        text += f"\nThere are plots of the first {_DRAWN} of these {len(sections)} sections.\n"
+        best = min(found, key=_merit)
+        sections = [[line for line in found if _context(line.job) == _context(best.job)]]
+        text += f"\nThe plot is of the section with the least ASR of G, {_section(best.job)}.\n"
     files.write_text(folder / "comparison.csv", as_csv(found))
     files.write_text(folder / "comparison.md", text)
     plots.save(charts.draw_agreement(*agreement(jobs)), folder / "plots" / "agreement")
-    for number, same in enumerate(sections[:_DRAWN], 1):
+    for number, same in enumerate(sections, 1):
         group = _best_first(same)
         accuracy, attack = (
             [(count.rate, *wilson(count)) for count in counts]

@@ -33,8 +33,9 @@ CLEAN, ATTACK, MARK, FADED = PALETTE[0], PALETTE[1], "#333333", "#bbbbbb"
 RIGHT, REJECTED, OTHER = "#0072B2", "#F0C05A", "#BBBBBB"
 # More lines than this nobody tells apart.
 _TOLD_APART = 12
-# Of more outcomes than these the best are drawn, and of more curves; tables and pages have all.
+# Of more outcomes than these the best are drawn.
 _MOST_BARS = 24
+# More curves than these are drawn in one plot alone; jobs have their own, and the page has all.
 _MOST_CURVES = 4
 _NAMED = 4
 # So many characters of labels fit over a curve.
@@ -516,25 +517,19 @@ def overview(records: Sequence[Record]) -> dict[str, Figure]:
         f"curve_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', line.name)[:60]}": draw_curve(
             line, line.name
         )
-        for number, line in enumerate(
-            _best_first(lines, merit, _MOST_CURVES)[:_MOST_CURVES], start=1
-        )
+        for number, line in enumerate(lines if len(lines) <= _MOST_CURVES else (), start=1)
     }
     return {
-        **(
-            {"overlay": draw_overlay(_best_first(lines, merit, _TOLD_APART))}
-            if len(lines) > 1
-            else {}
-        ),
-        "accuracy_against_asr": draw_tradeoffs(_best_first(ways, merit, _TOLD_APART)),
+        **({"overlay": draw_overlay(_best_first(lines, merit))} if len(lines) > 1 else {}),
+        "accuracy_against_asr": draw_tradeoffs(_best_first(ways, merit)),
         "outcomes": draw_outcomes(outcomes(records)),
         **curves,
     }
 
 
-def _best_first(data: list[_Named], merit: Mapping[str, float], room: int) -> list[_Named]:
-    """The same order, unless there is no room for all: then those that deserve it come first."""
-    if len(data) <= room:
+def _best_first(data: list[_Named], merit: Mapping[str, float]) -> list[_Named]:
+    """The same order, unless not all can be told apart: then those that deserve it come first."""
+    if len(data) <= _TOLD_APART:
         return data
     return sorted(data, key=lambda line: -merit[line.name])
 
