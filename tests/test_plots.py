@@ -90,6 +90,12 @@ def test_labels_stand_apart_in_their_order_and_room(wanted, gap):
     assert all(-0.1 <= place <= 60.1 for place in places)
 
 
+def test_names_of_points_stay_clear_of_the_axis():
+    figure = plots.draw_tradeoffs([plots.Tradeoff("a", ((0, 100, 98), (0.02, 0, 90)))])
+    sides = {text.get_text(): text.get_ha() for text in figure.axes[0].texts}
+    assert sides == {"B": "right", "X 2%": "left"}
+
+
 def test_the_same_plot_is_the_same_file(tmp_path):
     for name in ("a", "b"):
         figure = plots.draw_curve(plots.series(six())[0], "title <&>")
