@@ -46,8 +46,8 @@ def test_plots(tmp_path):
 def test_tables_on_the_terminal(capsys):
     table = Table(title=EVIL)
     table.add_column("job")
-    table.add_row("[bold]a[/bold]")
+    table.add_row("[bold]a[/bold] :bug:")
     session.console().print(table)
     said = capsys.readouterr().out
-    assert "[bold]a[/bold]" in said
+    assert "[bold]a[/bold] :bug:" in said
     assert "[/red]" in said

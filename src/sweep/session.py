@@ -252,8 +252,8 @@ def value_of(job: JobReturn) -> Any:
 
 
 def console() -> Console:
-    """Where tables are printed; names in brackets are names there, not styles."""
-    return Console(width=None if sys.stdout.isatty() else 120, markup=False)
+    """Where tables are printed; names in brackets or colons are names there."""
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
 
 
 def _show_plan(todo: plan.Plan) -> None:
