@@ -245,7 +245,7 @@ def main() -> None:
         figures[f"resumption and summary of {held}"] = timed(command(work, *wanted))
     for writers in _WRITERS:
         print(f"{writers} writers ...", file=sys.stderr, flush=True)
-        figures[f"{writers} writers"] = crowd(folder, writers, _JOBS_A_WRITER)
+        figures[f"{writers} writing at once"] = crowd(folder, writers, _JOBS_A_WRITER)
     kind = "server" if "MLFLOW_TRACKING_URI" in os.environ else "sqlite"
     show.large(figures, options.results / f"large_{kind}.md")
 

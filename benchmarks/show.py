@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -82,7 +83,7 @@ def _show(title: str, header: Sequence[str], body: Iterable[Sequence[str]], path
     for row in body:
         shown.add_row(*row)
         lines.append(f"| {' | '.join(row)} |")
-    Console().print(shown)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
