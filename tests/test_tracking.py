@@ -151,6 +151,34 @@ def test_a_plan_tells_runs_of_dead_processes_as_killed(store, tmp_path):
     assert status(store, run) == "RUNNING"
 
 
+@pytest.mark.parametrize("statement", [5, 40, 100])
+def test_a_store_whose_making_was_cut_off_is_made_by_the_next(statement, tmp_path):
+    from sweep import tracking
+
+    script = f"""if True:
+        import os, sys
+        from pathlib import Path
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+        from sweep import tracking
+
+        left = {statement}
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def cut_off(*_):
+            global left
+            left -= 1
+            if not left:
+                os._exit(9)
+
+        tracking.open_store(Path({str(tmp_path)!r}), "test")
+    """
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    tracking.open_store(tmp_path, "test")
+    names = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()}
+    assert names == {".mlflow.lock", "mlflow.db"}
+
+
 @pytest.mark.parametrize("name", ["why?", "a%20b"])
 def test_a_path_that_mlflow_would_misread_is_refused(name, tmp_path):
     from sweep import tracking

@@ -26,7 +26,7 @@ from urllib.request import url2pathname
 import numpy as np
 from filelock import FileLock
 
-from sweep import past
+from sweep import files, past
 from sweep.errors import StoreError
 from sweep.patience import Patient
 from sweep.processes import beating, own_process
@@ -546,6 +546,8 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
         mlruns.mkdir(parents=True, exist_ok=True)
         artifacts = (mlruns / "artifacts").resolve()
         with FileLock(mlruns / ".mlflow.lock"):
+            if not database.is_file():
+                _make(database)
             follow_move(mlruns)
             client = Patient(MlflowClient(uri), _passes_here, there)
             experiment_id = _experiment(client, experiment, artifacts.as_uri())
@@ -555,6 +557,15 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
         raise StoreError(_not_written(uri, error)) from error
     jobs = partial(Patient(past, _passes_here, there).read, database, experiment)
     return Store(uri, client, experiment_id, jobs)
+
+
+def _make(database: Path) -> None:
+    """Make a database whole or not at all: with one whose making was cut off MLflow never works."""
+    for left in database.parent.glob(f".{database.stem}.*{database.suffix}*"):
+        left.unlink()  # by a process that was killed
+    with files.replacing(database) as draft:
+        client = MlflowClient(f"sqlite:///{draft}")
+        client._tracking_client.store.engine.dispose()  # noqa: SLF001 - else it stays open
 
 
 def _log_quietly() -> None:
