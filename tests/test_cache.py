@@ -191,3 +191,17 @@ def test_a_digest_needs_no_place_to_be_remembered(tmp_path, monkeypatch):
     full.touch()  # no folder, so nothing can be written there
     monkeypatch.setattr(files, "_SETTLED_SECONDS", -1)
     assert files.digest(file, full) == files.sha256(file)
+
+
+def test_a_note_that_a_kill_tore_is_none_and_no_draft_is_left(tmp_path, monkeypatch):
+    file, memory = tmp_path / "file", tmp_path / "memory"
+    file.write_bytes(b"content")
+    monkeypatch.setattr(files, "_SETTLED_SECONDS", -1)
+    digest = files.digest(file, memory)
+    (note,) = memory.iterdir()
+    whole = note.read_text()
+    for length in range(len(whole)):
+        note.write_text(whole[:length])
+        assert files.digest(file, memory) == digest
+        assert note.read_text() == whole
+    assert list(memory.iterdir()) == [note]

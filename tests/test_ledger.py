@@ -163,3 +163,6 @@ def test_the_plan_knows_cached_activations(job):
     assert plan.make([job], []).cells[0].state == "new"
     (plan.cache_of(job) / "activations-x.npy").write_bytes(b"")
     assert plan.make([job], []).cells[0].state == "cached"
+    (mark,) = (plan.cache_of(job) / "marks").iterdir()
+    mark.write_text(mark.read_text()[:-1])  # torn by a kill
+    assert plan.make([job], []).cells[0].state == "new"

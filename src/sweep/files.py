@@ -48,6 +48,15 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def write_note(path: Path, content: object) -> None:
+    """Write JSON that may be lost, and in place: a kill leaves a torn note, and never a draft.
+
+    Who reads it takes what is no JSON, as the beginning of a list or an object, for no note.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
@@ -78,5 +87,5 @@ def digest(path: Path, memory: Path) -> str:
     value = sha256(path)
     if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
         with suppress(OSError):  # where nothing can be remembered, the file is read again
-            write_text(note, json.dumps({"stamp": stamp, "sha256": value}))
+            write_note(note, {"stamp": stamp, "sha256": value})
     return value

@@ -105,7 +105,7 @@ def cache_of(config: Config) -> Path:
 
 def mark_cached(config: Config, data: str, arrays: Sequence[str]) -> None:
     """Note which cached activations a configuration uses, for plans that load no network."""
-    files.write_text(_mark(config, data), json.dumps(list(arrays)))
+    files.write_note(_mark(config, data), list(arrays))
 
 
 def _is_cached(config: Config, identity: ledger.Identity) -> bool:
