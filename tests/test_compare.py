@@ -115,9 +115,10 @@ def test_of_many_sections_the_best_is_drawn(tmp_path):
         for name in ("mean_activation", "l1")
         for drop in (0.1, 0.2, 0.3, 0.4)
     ]
+    jobs.append(job("tac", asr=0, drop=0.1))  # an oracle, which no defender has
     text = compare.write(tmp_path, jobs, {})
     assert text.count("## X") == 4
-    assert "of the section with the least ASR of G, X = 30%" in text
+    assert "of the section with the least ASR of a defender's G, X = 30%" in text
     assert [path.name for path in tmp_path.rglob("criteria*.png")] == ["criteria_1.png"]
 
 

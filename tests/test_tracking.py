@@ -200,6 +200,18 @@ def test_a_path_of_other_signs_is_a_path(name, tmp_path):
     assert [job.run_id for job in store.past_jobs()] == [run_id]
 
 
+def test_an_error_of_a_database_that_does_not_pass_is_not_waited_for(made, monkeypatch):
+    from sweep import past, tracking
+
+    def fails(*_args):
+        raise sqlite3.ProgrammingError("without a name of SQLite's")
+
+    monkeypatch.setattr(past, "read", fails)
+    store = tracking.open_store(made, "test")
+    with pytest.raises(StoreError, match="without a name"):
+        store.past_jobs()
+
+
 def test_a_store_that_is_none_is_refused_to_a_plan(tmp_path):
     from sweep import past
 

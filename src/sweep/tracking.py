@@ -609,7 +609,8 @@ def _hide_login() -> None:
 def _passes_here(error: Exception) -> bool:
     """The same for a store of files, whose folder may go while something is done with it."""
     if isinstance(error, sqlite3.Error):
-        return error.sqlite_errorname.startswith(_GONE_OR_LOCKED)
+        # Errors of Python's own module bear no name of SQLite's.
+        return getattr(error, "sqlite_errorname", "").startswith(_GONE_OR_LOCKED)
     return isinstance(error, FileNotFoundError) or _passes(error)
 
 
