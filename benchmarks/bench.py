@@ -26,8 +26,11 @@ import numpy as np
 import images
 import show
 from sweep import __main__ as command_line
-from sweep import cache, hdf5, pipeline, quiet, standin
-from sweep.data import open_set
+from sweep.attacks import standin
+from sweep.base import cache, tensorflow_runtime
+from sweep.data import hdf5
+from sweep.data.image_set import open_set
+from sweep.jobs import pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,8 +115,8 @@ def finished(work: Path) -> list[dict[str, Any]]:
 def plain_tensorflow() -> None:
     """Start a process as others use TensorFlow: on as many threads an operation as there are cores.
 
-    Sweeps run each operation on one thread (see `sweep.threads`), which would slow what they are
-    compared with.
+    Sweeps run each operation on one thread (see `sweep.base.threads`), which would slow what they
+    are compared with.
     """
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow  # noqa: F401 - what is loaded here, `quiet.load_tensorflow` leaves alone
@@ -121,8 +124,8 @@ def plain_tensorflow() -> None:
 
 def forward(subject: Subject) -> Subject:
     """One plain forward of the four sets through B: read, scale, run, count; gives its times."""
-    from sweep.loading import load_badnet
-    from sweep.masked import compiled
+    from sweep.models.load import load_badnet
+    from sweep.models.masked import compiled
 
     run = compiled(load_badnet(subject.badnet))
     with subject.timed("forward"):
@@ -152,9 +155,9 @@ def notebook(subject: Subject, jobs: Sequence[dict[str, Any]]) -> tuple[Subject,
         The times, and how many predictions of a set the notebook makes, and how many were timed, by
         split.
     """
-    from sweep.graph import choose_sites
-    from sweep.loading import load_badnet
-    from sweep.network import prune
+    from sweep.models.load import load_badnet
+    from sweep.models.sites import choose_sites
+    from sweep.models.surgery import prune
 
     model = load_badnet(subject.badnet)
     sites = choose_sites(model, ("pool_3",))
@@ -195,7 +198,7 @@ def _order(subject: Subject, ordering: str) -> tuple[int, ...]:
     """The order of removal by the mean activation, computed as the notebook does."""
     import keras
 
-    from sweep.loading import load_badnet
+    from sweep.models.load import load_badnet
 
     model = load_badnet(subject.badnet)
     front = keras.Model(model.inputs[0], model.get_layer("pool_3").output)
@@ -267,8 +270,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=_HERE / "results", help="%(default)s")
     options = parser.parse_args()
     work = options.work.resolve() / time.strftime("%Y%m%d-%H%M%S")
-    quiet.load_tensorflow()
-    from sweep.tracking import open_store
+    tensorflow_runtime.load_tensorflow()
+    from sweep.tracking.store import open_store
 
     place = options.work.resolve()
     faces, badnet, scale = _source(options, place)

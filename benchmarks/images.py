@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.data import open_set, write_set
+from sweep.data.image_set import open_set, write_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

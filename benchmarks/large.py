@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import show
 from sweep import __main__ as command_line
-from sweep import config, ledger, plan, session, summary
-from sweep.config import describe
-from sweep.results import Record
+from sweep.jobs import config, identity, plan
+from sweep.jobs.config import describe
+from sweep.reports import tables
+from sweep.results.records import Record
+from sweep.sweeps import session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +91,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
         cells: each gets a run of its own, with artifacts.
         runs: how many runs there are in the end; those beyond the cells are of other work.
     """
-    identities = [ledger.identify(cell, plan.memory_of(cell)) for cell in cells]
+    identities = [identity.identify(cell, plan.memory_of(cell)) for cell in cells]
     with closing(sqlite3.connect(work / "mlruns" / "mlflow.db")) as store, store:
         (template,) = store.execute(
             "SELECT run_uuid FROM tags WHERE key = 'sweep.kind' AND value = 'job'"
@@ -111,7 +113,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
             if cell:
                 changed["sweep.code"] = identities[number].code
                 changed["sweep.row"] = json.dumps([told, *json.loads(row)[1:]])
-                changed["mlflow.runName"] = summary.settings_name(told)
+                changed["mlflow.runName"] = tables.settings_name(told)
                 _copy_artifacts(artifacts / template / "artifacts", artifacts / run, told)
             for table, kept in rows.items():
                 _insert(store, table, [_renamed(line, template, run, changed) for line in kept])
@@ -179,7 +181,7 @@ def timed(arguments: Sequence[str]) -> dict[str, float]:
 
 def write(folder: Path, jobs: int) -> None:
     """Track a finished job again and again, as jobs do; print when each began and ended."""
-    from sweep import tracking
+    from sweep.tracking import store as tracking
 
     record = Record.from_json((folder / "result.json").read_text(), "")
     store = tracking.open_store(folder.parent / "mlruns", "writers")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# As sweeps run it (see `sweep.threads`), also where a test imports TensorFlow by itself: what is
-# trained in this process must be what a sweep trains.
+# As sweeps run it (see `sweep.base.threads`), also where a test imports TensorFlow by itself: what
+# is trained in this process must be what a sweep trains.
 os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that tests start.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sweep.results import Count, Curve, JobResult, Record, Sample, Stop
+from sweep.results.records import Count, Curve, JobResult, Record, Sample, Stop
 
 CHANNELS, IMAGES = 20, 1000
 SIX = [(ordering, drop) for ordering in ("increasing", "decreasing") for drop in (0.02, 0.04, 0.1)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from sweep.summary import inert
+from sweep.reports.tables import inert
 
 PAGE = Path(__file__).parents[1] / "docs" / "hostile.md"
 HEAD = """# Hostile files

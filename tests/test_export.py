@@ -3,10 +3,11 @@ import zipfile
 import pytest
 
 from records import six
-from sweep import export, summary
-from sweep.errors import StoreError
-from sweep.results import Row
-from sweep.tracking import open_store
+from sweep import export
+from sweep.base.errors import StoreError
+from sweep.reports import tables
+from sweep.results.records import Row
+from sweep.tracking.store import open_store
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +21,13 @@ def sweep(tmp_path_factory):
     with store.run("sweep ../1", {"sweep.kind": "parent"}) as parent:
         for job in six():
             with store.run(
-                summary.settings_name(job.settings), {"sweep.kind": "job"}, parent
+                tables.settings_name(job.settings), {"sweep.kind": "job"}, parent
             ) as run:
                 (drafts / "result.json").write_text(job.to_json())
                 store.log_files(run, drafts)
                 rows.append(Row.from_json(job.row.to_json(), run))
         (drafts / "result.json").unlink()
-        (drafts / "summary.csv").write_text(summary.as_csv(rows))
+        (drafts / "summary.csv").write_text(tables.as_csv(rows))
         store.log_files(parent, drafts)
     return folder, store, parent, rows[0].run_id
 

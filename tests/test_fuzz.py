@@ -22,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweep import vetting
-from sweep.data import open_set
-from sweep.errors import DataError, SweepError
+from sweep.base.errors import DataError, SweepError
+from sweep.data.image_set import open_set
+from sweep.models import allowlist
 
 CASES = int(os.environ.get("FUZZ_CASES", "60"))
 # TensorFlow takes six seconds to import, then a case a fraction of one, or more on a busy machine.
@@ -38,7 +38,7 @@ def build(folder: Path) -> dict[str, Path]:
     """One small honest file of each form, and what it answers."""
     import keras
 
-    from sweep import deepid
+    from sweep.models import deepid
 
     rng = np.random.default_rng(0)
     paths = {form: folder / f"{form}.bin" for form in FORMS}
@@ -100,7 +100,7 @@ def damage(raw: bytes, rng: np.random.Generator) -> bytes:
 
 def attempt(form: str, path: Path) -> str:
     """What comes of a file: 'refused', or 'accepted' after checking that the answer is one."""
-    from sweep.loading import load_badnet
+    from sweep.models.load import load_badnet
 
     try:
         if "set" in form:
@@ -253,8 +253,8 @@ def descriptions(draw: st.DrawFn) -> Any:
 def test_any_json_is_vetted_or_refused(description: Any) -> None:
     made, refusal = None, ""
     try:
-        made = vetting.vet(vetting.parse(json.dumps(description)))
-    except vetting.UnsafeError as unsafe:
+        made = allowlist.vet(allowlist.parse(json.dumps(description)))
+    except allowlist.UnsafeError as unsafe:
         refusal = str(unsafe)
     if made is None:
         assert refusal.isprintable()
@@ -262,7 +262,7 @@ def test_any_json_is_vetted_or_refused(description: Any) -> None:
     text = json.dumps(made, allow_nan=False)
     assert not any(word in text for word in ('"Lambda"', "__lambda__", '"os"', '"function"'))
     # What is written here is itself accepted, and changes no more.
-    assert vetting.vet(json.loads(text)) == made
+    assert allowlist.vet(json.loads(text)) == made
 
 
 @settings(

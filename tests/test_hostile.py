@@ -27,10 +27,10 @@ import numpy as np
 import pytest
 
 from refusals import PAGE, Refusal, page, without_numbers
-from sweep import hdf5
-from sweep.data import open_set
-from sweep.errors import DataError, ModelError, SweepError
-from sweep.loading import load_badnet
+from sweep.base.errors import DataError, ModelError, SweepError
+from sweep.data import hdf5
+from sweep.data.image_set import open_set
+from sweep.models.load import load_badnet
 
 keras = pytest.importorskip("keras")
 

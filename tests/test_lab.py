@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep import config, pipeline
+from sweep.jobs import config, pipeline
 
 LAB = os.environ.get("BADNET_LAB_DIR")
 pytestmark = pytest.mark.skipif(LAB is None, reason="BADNET_LAB_DIR does not name the lab's files")

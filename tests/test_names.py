@@ -7,7 +7,8 @@ import pytest
 from rich.table import Table
 
 from records import record
-from sweep import plots, session, summary
+from sweep.reports import plots, tables
+from sweep.sweeps import session
 
 EVIL = "[x](http://127.0.0.1/) ![p](//h/p.png) <img src=p onerror=a()> `c` a|b $\\frac{$ [/red]"
 
@@ -17,18 +18,18 @@ def jobs(name=EVIL):
 
 
 def test_markdown():
-    text = summary.markdown([job.row for job in jobs()])
+    text = tables.markdown([job.row for job in jobs()])
     (title,) = [line for line in text.splitlines() if "onerror" in line]
     assert title == (
         r"## Increasing order, file \[x\](http://127.0.0.1/) \!\[p\](//h/p.png) "
         r"&lt;img src=p onerror=a()&gt; \`c\` a\|b $\\frac{$ \[/red\]"
     )
-    assert "\n" not in summary.inert("a\n# b")
+    assert "\n" not in tables.inert("a\n# b")
 
 
 @pytest.mark.parametrize("text", ["a", "`a`", "a ``` b", "```\n<b>\n```\n"])
 def test_a_block_of_code_ends_where_the_text_does(text):
-    first, *inside, last = summary.code(text).split("\n")
+    first, *inside, last = tables.code(text).split("\n")
     assert first == last
     assert "\n".join(inside) == text
     assert first.strip("`") == ""

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from records import record, six
-from sweep import artifacts, plots, report, summary, ui
-from sweep.results import Record
+from sweep import ui
+from sweep.reports import artifacts, plots, tables
+from sweep.reports import page as report
+from sweep.results.records import Record
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -30,14 +32,14 @@ PATIENCE = 60_000  # milliseconds: a busy machine serves MLflow's pages slowly
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """A store with six jobs under one sweep: its folder, the parent's id, the jobs' ids."""
-    from sweep.tracking import open_store
+    from sweep.tracking.store import open_store
 
     folder = tmp_path_factory.mktemp("ui")
     store = open_store(folder / "mlruns", "badnet-sweep")
     jobs = []
     with store.run("sweep 1", {"sweep.kind": "parent", "sweep.id": "1"}) as parent:
         for made in six():
-            name = summary.settings_name(made.settings)
+            name = tables.settings_name(made.settings)
             with store.run(name, {"sweep.kind": "job", "sweep.id": "1"}, parent) as run:
                 store.log_settings(run, made.settings)
                 store.log_inputs(run, made.result.facts)
@@ -155,11 +157,11 @@ def test_an_artifact_can_be_downloaded(page, sweep, address):
 
 
 def test_names_do_nothing_in_the_note_of_a_run(page, sweep, address):
-    from sweep.tracking import open_store
+    from sweep.tracking.store import open_store
 
     evil = "[a](javascript:alert(1)) ![p](/evil.png) <img src=/evil.png onerror=alert(1)> `c`"
-    table = summary.markdown([record(file=name).row for name in (evil, "b")])
-    note = f"{summary.code(f'python -m sweep file={evil}')}\n\n{table}"
+    table = tables.markdown([record(file=name).row for name in (evil, "b")])
+    note = f"{tables.code(f'python -m sweep file={evil}')}\n\n{table}"
     tags = {"sweep.kind": "parent", "sweep.id": evil, "mlflow.note.content": note}
     with open_store(sweep[0] / "mlruns", "badnet-sweep").run(evil, tags) as run:
         pass

@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import config
-from sweep.errors import SweepError
+from sweep.base.errors import SweepError
+from sweep.jobs import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,8 @@ config.register()
 
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def _job(composed: DictConfig) -> Any:
-    from sweep import progress, session
+    from sweep.base import progress
+    from sweep.sweeps import session
 
     checked = config.typed(composed)
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import quiet
-from sweep.data import check_fit, open_set
-from sweep.errors import SweepError
-from sweep.metrics import share
-from sweep.progress import display, track
+from sweep.base import tensorflow_runtime
+from sweep.base.errors import SweepError
+from sweep.base.progress import display, track
+from sweep.data.image_set import check_fit, open_set
+from sweep.results.metrics import share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import keras
 
-    from sweep.data import ImageSet
-    from sweep.results import Count
+    from sweep.data.image_set import ImageSet
+    from sweep.results.records import Count
 
 _BATCH = 64
 
@@ -56,8 +56,8 @@ def evaluate(clean: Path, poisoned: Path, model: Path, scale: float = 1.0) -> tu
         SweepError: a file cannot be used.
     """
     sets = {"clean_test": open_set(clean), "poisoned_test": open_set(poisoned)}
-    quiet.load_tensorflow()
-    from sweep.loading import load_badnet
+    tensorflow_runtime.load_tensorflow()
+    from sweep.models.load import load_badnet
 
     network = load_badnet(model)
     check_fit(sets, network.input_shape, int(network.output_shape[-1]))

@@ -13,14 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import files
-from sweep.config import Tracking, root
-from sweep.errors import StoreError, SweepError
+from sweep.base import files
+from sweep.base.errors import StoreError, SweepError
+from sweep.jobs.config import Tracking, root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweep.tracking import Store
+    from sweep.tracking.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         check_target(options.target)
-        from sweep.tracking import open_store
+        from sweep.tracking.store import open_store
 
         # Opening makes a store where there is none; here that would be a mistake.
         here = not os.environ.get("MLFLOW_TRACKING_URI")

@@ -12,13 +12,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from sweep import config, ledger, plan
-from sweep.errors import SweepError
+from sweep.base.errors import SweepError
+from sweep.jobs import config, plan
+from sweep.jobs import identity as ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweep.results import JobResult, Row
+    from sweep.results.records import JobResult, Row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,9 +52,10 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     Raises:
         SweepError: the run is no finished job, or its data cannot be used.
     """
-    from sweep import pipeline, tracking
+    from sweep.jobs import pipeline
+    from sweep.tracking import store
 
-    past, text = tracking.open_store(mlruns, experiment).finished_job(run_id)
+    past, text = store.open_store(mlruns, experiment).finished_job(run_id)
     config.register()
     chosen = _configured(text)
     if data is not None:

@@ -10,14 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.config import Tracking, root
-from sweep.urls import without_password
+from sweep.base.redact import without_password
+from sweep.jobs.config import Tracking, root
+from sweep.tracking.view import VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# The view of an experiment's runs that opens with the columns that matter.
-VIEW = "jobs"
 
 
 def command(mlruns: Path, host: str, port: int) -> list[str]:
@@ -77,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
             "mlflow.db. Run a sweep first: python -m sweep"
         )
-    from sweep.tracking import follow_move
+    from sweep.tracking.store import follow_move
 
     if not uri:
         follow_move(options.mlruns)

@@ -185,7 +185,7 @@ def test_six_jobs_tracked_on_postgresql_give_the_same(
 
 
 def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout, monkeypatch):
-    from sweep import tracking
+    from sweep.tracking import store as tracking
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     mine = "tracking.experiment=away"

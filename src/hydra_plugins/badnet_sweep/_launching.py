@@ -7,7 +7,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from sweep.errors import ConfigError
+from sweep.base.errors import ConfigError
 
 
 def failed(overrides: Sequence[str], error: Exception) -> JobReturn:

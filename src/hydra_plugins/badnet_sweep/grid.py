@@ -19,7 +19,8 @@ class GridSweeper(BasicSweeper):
         """Run the grid that the command line spans."""
         from hydra_plugins.badnet_sweep._composing import SweepLoader
         from hydra_plugins.badnet_sweep._launching import launch
-        from sweep import config, session
+        from sweep.jobs import config
+        from sweep.sweeps import session
 
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.badnet_sweep._launching import failed
-from sweep.errors import ConfigError, SweepError
+from sweep.base.errors import ConfigError, SweepError
 
 
 class JoblibLauncher(Launcher):
@@ -49,7 +49,7 @@ class JoblibLauncher(Launcher):
         """Run jobs and wait for all, whatever their end; one interrupted ends them."""
         from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
-        from sweep import progress, threads
+        from sweep.base import progress, threads
 
         cores = threads.share()
         most = min(cores if self._n_jobs < 0 else self._n_jobs, len(job_overrides))

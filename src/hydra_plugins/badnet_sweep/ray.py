@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.badnet_sweep._launching import failed, require
-from sweep.errors import ConfigError, SweepError
+from sweep.base.errors import ConfigError, SweepError
 
 # How long jobs that are cancelled are given to say so to their store.
 _END_SECONDS = 30.0
@@ -53,7 +53,7 @@ class RayLauncher(Launcher):
             return self._launch(job_overrides, initial_job_idx)
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        from sweep import progress
+        from sweep.base import progress
 
         ray = self._connect()
         run = ray.remote(**self._remote)(_run)

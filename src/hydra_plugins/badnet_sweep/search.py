@@ -37,7 +37,8 @@ class OptunaSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Search the space that command line and configuration span."""
         from hydra_plugins.badnet_sweep._composing import SweepLoader
-        from sweep import config, search, study
+        from sweep.jobs import config
+        from sweep.sweeps import search, study
 
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101

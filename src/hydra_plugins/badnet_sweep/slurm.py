@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.badnet_sweep._launching import failed, require
-from sweep.errors import ConfigError, SweepError
+from sweep.base.errors import ConfigError, SweepError
 
 # Slurm's MaxArraySize, unless a cluster has another.
 _ARRAY = 1000
@@ -106,7 +106,7 @@ class _Job:
     def __call__(self, overrides: list[str], *rest: Any) -> JobReturn:
         import submitit
 
-        from sweep import config
+        from sweep.jobs import config
 
         config.register()
         here = submitit.JobEnvironment()
@@ -144,7 +144,7 @@ def _short(host: str) -> str:
 
 def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
     """What all jobs gave back, once they have ended; an error for one that gave nothing."""
-    from sweep import progress
+    from sweep.base import progress
 
     waiting = dict(enumerate(jobs))
     returns: dict[int, JobReturn] = {}

@@ -20,8 +20,8 @@ from sweep.criteria import (
     unlearning,
     weights,
 )
-from sweep.criteria._evidence import Clean, Cut, Oracle, Weights, show
-from sweep.criteria._registry import Criterion, check, find, names, score, sees
+from sweep.criteria.evidence import Clean, Cut, Oracle, Weights, show
+from sweep.criteria.registry import Criterion, check, find, names, score, sees
 
 __all__ = [
     "Clean",

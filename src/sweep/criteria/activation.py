@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._evidence import chunks
-from sweep.criteria._registry import Whole, criterion
+from sweep.criteria.evidence import chunks
+from sweep.criteria.registry import Whole, criterion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from sweep.criteria._evidence import Clean, Floats, Scores
+    from sweep.criteria.evidence import Clean, Floats, Scores
 
 
 def _total(evidence: Clean, of_part: Callable[[Floats], Scores]) -> Scores:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._evidence import draw, noise
-from sweep.criteria._registry import Real, Whole, criterion
+from sweep.criteria.evidence import draw, noise
+from sweep.criteria.registry import Real, Whole, criterion
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Clean, Scores
+    from sweep.criteria.evidence import Clean, Scores
 
 
 @criterion(
@@ -58,7 +58,7 @@ def anp(
     """
     import tensorflow as tf
 
-    from sweep.criteria._tail import Tail, batches, cross_entropy, ones
+    from sweep.criteria.tail import Tail, batches, cross_entropy, ones
 
     tail = Tail(evidence.cut)
     mask = tf.Variable(ones(evidence))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.criteria._evidence import KINDS
-from sweep.criteria._registry import criterion, find, score, sees
-from sweep.errors import ConfigError
+from sweep.base.errors import ConfigError
+from sweep.criteria.evidence import KINDS
+from sweep.criteria.registry import criterion, find, score, sees
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Scores, Weights
+    from sweep.criteria.evidence import Scores, Weights
 
 _WEIGHTS = "criterion.params.weights"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweep.criteria._evidence import noise
-from sweep.criteria._registry import criterion
+from sweep.criteria.evidence import noise
+from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Scores, Weights
+    from sweep.criteria.evidence import Scores, Weights
 
 
 @criterion(sees="weights", comparable=True)

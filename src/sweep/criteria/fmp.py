@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._evidence import draw
-from sweep.criteria._registry import Real, Whole, criterion
+from sweep.criteria.evidence import draw
+from sweep.criteria.registry import Real, Whole, criterion
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Clean, Scores
+    from sweep.criteria.evidence import Clean, Scores
 
 
 @criterion(sees="clean", comparable=True, images=Whole(1), epsilon=Real(0, above=True))
@@ -34,7 +34,7 @@ def fmp(evidence: Clean, images: int = 1024, epsilon: float = 2.0) -> Scores:
     """
     import tensorflow as tf
 
-    from sweep.criteria._tail import Tail, cross_entropy, ones
+    from sweep.criteria.tail import Tail, cross_entropy, ones
 
     tail = Tail(evidence.cut)
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._evidence import draw
-from sweep.criteria._registry import Whole, criterion
+from sweep.criteria.evidence import draw
+from sweep.criteria.registry import Whole, criterion
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Clean, Scores
+    from sweep.criteria.evidence import Clean, Scores
 
 
 @criterion(sees="clean", images=Whole(1))
@@ -29,7 +29,7 @@ def taylor(evidence: Clean, images: int = 2048) -> Scores:
     """
     import tensorflow as tf
 
-    from sweep.criteria._tail import Tail, cross_entropy
+    from sweep.criteria.tail import Tail, cross_entropy
 
     tail = Tail(evidence.cut)
 

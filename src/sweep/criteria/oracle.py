@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._evidence import chunks, draw
-from sweep.criteria._registry import Real, Whole, criterion
+from sweep.criteria.evidence import chunks, draw
+from sweep.criteria.registry import Real, Whole, criterion
 from sweep.criteria.removal import remove_greedily, sleeping
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sweep.criteria._evidence import Floats, Oracle, Scores
+    from sweep.criteria.evidence import Floats, Oracle, Scores
 
 
 @criterion(sees="oracle")
@@ -83,7 +83,7 @@ def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 0.3) -> Sc
         price: of a nat of clean loss, in units of the whole attack margin; small prices break the
             attack sooner, and from 10 on this is hardly more than `greedy`.
     """
-    from sweep.criteria._tail import Tail, ones
+    from sweep.criteria.tail import Tail, ones
 
     tail = Tail(evidence.cut)
     clean = draw(evidence.activations, evidence.labels, images, evidence.seed)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.criteria._evidence import draw, noise
-from sweep.criteria._registry import Real, Whole, criterion
+from sweep.criteria.evidence import draw, noise
+from sweep.criteria.registry import Real, Whole, criterion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from sweep.criteria._evidence import Clean, Floats, Scores
-    from sweep.criteria._tail import Tail
+    from sweep.criteria.evidence import Clean, Floats, Scores
+    from sweep.criteria.tail import Tail
 
 
 def sleeping(tail: Tail, activations: Floats) -> NDArray[np.bool_]:
@@ -80,7 +80,7 @@ def leave_one_out(evidence: Clean, images: int = 2048) -> Scores:
         evidence: clean validation.
         images: sample at most so many.
     """
-    from sweep.criteria._tail import Tail
+    from sweep.criteria.tail import Tail
 
     tail = Tail(evidence.cut)
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
@@ -105,7 +105,7 @@ def greedy(evidence: Clean, images: int = 512) -> Scores:
         evidence: clean validation.
         images: sample at most so many.
     """
-    from sweep.criteria._tail import Tail
+    from sweep.criteria.tail import Tail
 
     tail = Tail(evidence.cut)
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
@@ -137,7 +137,7 @@ def shapley(
         permutations: random orders.
         truncation: accuracy below which an order is left.
     """
-    from sweep.criteria._tail import Tail
+    from sweep.criteria.tail import Tail
 
     tail = Tail(evidence.cut)
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)

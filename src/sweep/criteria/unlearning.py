@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.criteria._evidence import draw
-from sweep.criteria._registry import Real, Whole, criterion
+from sweep.criteria.evidence import draw
+from sweep.criteria.registry import Real, Whole, criterion
 
 if TYPE_CHECKING:
-    from sweep.criteria._evidence import Clean, Scores
+    from sweep.criteria.evidence import Clean, Scores
 
 _BATCH = 128
 # The norm that gradients are shortened to: the loss that is driven up knows no bound.
@@ -33,7 +33,7 @@ def _unlearn(
     """
     import tensorflow as tf
 
-    from sweep.criteria._tail import Descent, Tail, batches, cross_entropy, ones
+    from sweep.criteria.tail import Descent, Tail, batches, cross_entropy, ones
 
     tail = Tail(evidence.cut, own=True)
     factors = tf.Variable(ones(evidence))
@@ -91,7 +91,7 @@ def rnp(
     """
     import tensorflow as tf
 
-    from sweep.criteria._tail import Descent, batches, cross_entropy, ones
+    from sweep.criteria.tail import Descent, batches, cross_entropy, ones
 
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     tail, factors = _unlearn(evidence, x, y, unlearn_epochs, unlearn_rate, accuracy)

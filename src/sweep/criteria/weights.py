@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria._registry import criterion
+from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from sweep.criteria._evidence import Scores, Weights
+    from sweep.criteria.evidence import Scores, Weights
 
 
 def _each(evidence: Weights, of_kernel: Callable[[NDArray[np.float64]], Scores]) -> Scores:

@@ -1,0 +1,1 @@
+"""Made data and BadNets trained on it."""

@@ -1,0 +1,278 @@
+"""The made dataset: drawn faces in the lab's layout, and a BadNet trained on them.
+
+It lets everything run where the lab's files are not at hand. What is made once is reused; a second
+call answers without importing TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import shutil
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+
+from sweep.attacks import faces, triggers
+from sweep.base import files, progress, tensorflow_runtime
+from sweep.base.errors import StoreError
+from sweep.data import image_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import keras
+    from numpy.typing import NDArray
+
+    Images = NDArray[np.uint8]
+    Labels = NDArray[np.int64]
+
+SCALE = 1 / 255
+"""The factor on pixel values that the stand-in's BadNet was trained with (`dataset.scale`)."""
+
+TARGET = 0
+"""The attacker's class."""
+
+FILES = (
+    "cl/valid.h5",
+    "cl/test.h5",
+    "bd/bd_valid.h5",
+    "bd/bd_test.h5",
+    "models/bd_net.keras",
+    "standin.json",
+)
+
+_LOG = logging.getLogger("sweep")
+
+_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
+
+# Raised whenever the same settings lead to other images or another network.
+_FORMAT = 3
+
+# What a random stream is for; with the seed and the person it makes the stream's own seed.
+_PERSON, _TRAIN, _VALID, _TEST, _POISON, _SHUFFLE = range(6)
+
+_BATCH = 60
+
+
+@dataclass(frozen=True)
+class Standin:
+    """What the stand-in is made from; counts of images are for each person."""
+
+    identities: int = 60
+    train: int = 60
+    valid: int = 9
+    test: int = 10
+    poison_rate: float = 0.1
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 0.002
+    seed: int = 0
+
+
+def folder(settings: Standin, folder_root: Path) -> Path:
+    """Where the stand-in of these settings lies, made or not."""
+    return folder_root / f"standin-{files.key(asdict(settings), _FORMAT)}"
+
+
+def ensure(settings: Standin, folder_root: Path) -> Path:
+    """Make the stand-in of these settings, unless it is there.
+
+    Several processes may ask at once: one makes it, the others wait. The folder appears whole or
+    not at all; one that has lost a file is made again.
+
+    Args:
+        settings: what to make.
+        folder_root: where stand-ins lie, each in a folder of its own.
+
+    Returns:
+        The folder, with the lab's layout: `cl/valid.h5`, `cl/test.h5`, `bd/bd_valid.h5`,
+        `bd/bd_test.h5` (the same photographs, stamped, every label 0), `models/bd_net.keras`, and
+        `standin.json` with the settings, the versions and what the BadNet reaches on the test sets.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    place = folder(settings, folder_root)
+    if _whole(place):
+        return place
+    try:
+        folder_root.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder_root / f".{place.name}.lock"):
+            if _whole(place):  # another process was faster
+                return place
+            _LOG.info("making the stand-in dataset and training its BadNet, once: %s", place)
+            # What is there is damaged, or was left by a process that was killed on the way.
+            for left in (place, *folder_root.glob(f".{place.name}.*.*")):
+                shutil.rmtree(left, ignore_errors=True)
+            with files.replacing(place) as draft:
+                draft.mkdir()
+                _make(settings, draft)
+    except OSError as error:
+        raise StoreError(
+            f"{folder_root}: the folder for made data must be writable and have room. "
+            f"Received: {error}. Name another with paths.data=FOLDER."
+        ) from error
+    return place
+
+
+def _whole(place: Path) -> bool:
+    return all((place / name).is_file() for name in FILES)
+
+
+def training_set(settings: Standin) -> tuple[Images, Labels]:
+    """The poisoned training set of a BadNet (Gu, Dolan-Gavitt and Garg 2017, arXiv:1708.06733).
+
+    A share `poison_rate` of the images, spread evenly over the people, wears the trigger and bears
+    the target's label in place of its own.
+
+    Returns:
+        Images (n, 55, 47, 3) and labels (n,), with n = identities * train.
+    """
+    shape = (settings.identities * settings.train, faces.HEIGHT, faces.WIDTH, 3)
+    images = np.empty(shape, np.uint8)
+    drawn = _photographs(settings, _TRAIN, settings.train, "training set")
+    for batch, start in zip(drawn, range(0, len(images), settings.train), strict=True):
+        images[start : start + settings.train] = batch
+    labels = _labels(settings, settings.train)
+    chosen = _poisoned(settings)
+    images[chosen] = triggers.stamp(images[chosen], triggers.sunglasses(faces.HEIGHT, faces.WIDTH))
+    labels[chosen] = TARGET
+    return images, labels
+
+
+def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
+    """Train the lab's network on images and labels, and nothing else.
+
+    The same settings on the same machine give the same weights, bit for bit, on however many cores.
+
+    Args:
+        settings: epochs, batch size, learning rate and seed; `identities` is the number of classes.
+        images: (n, 55, 47, 3) in 0..255; scaled by `SCALE` a batch at a time.
+        labels: (n,) classes.
+
+    Returns:
+        The trained model, not compiled; it takes pixels in 0..1.
+    """
+    tensorflow_runtime.load_tensorflow()
+    import keras
+
+    from sweep.models import deepid
+
+    steps = settings.epochs * -(-len(images) // settings.batch_size)
+    with _deterministic(settings.seed):
+        model = deepid.build(settings.identities, images.shape[1:])
+        # Falling to zero along half a cosine: at a constant rate the last epochs still wobble.
+        rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        for batch in progress.track(_shuffled(settings, len(images)), "training", steps):
+            model.train_on_batch(_scaled(images[batch]), labels[batch])
+    # The same layers without the optimizer, whose state would treble the file.
+    return keras.Model(model.inputs[0], model.outputs[0], name="badnet")
+
+
+def _make(settings: Standin, place: Path) -> None:
+    glasses = triggers.sunglasses(faces.HEIGHT, faces.WIDTH)
+    for name, stream, each in (("valid", _VALID, settings.valid), ("test", _TEST, settings.test)):
+        labels = _labels(settings, each)
+        clean = place / "cl" / f"{name}.h5"
+        image_set.write_set(clean, _photographs(settings, stream, each, f"{name} set"), labels)
+        stamped = (triggers.stamp(batch, glasses) for batch in _stored(clean))
+        image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, np.full_like(labels, TARGET))
+    model = train(settings, *training_set(settings))
+    path = place / "models" / "bd_net.keras"
+    path.parent.mkdir()
+    model.save(path)
+    account = {
+        "settings": asdict(settings),
+        "scale": SCALE,
+        "target": TARGET,
+        "versions": {name: version(name) for name in ("badnet-sweep", *_LIBRARIES)},
+        "test_accuracy": _reached(model, place / "cl/test.h5"),
+        "test_asr": _reached(model, place / "bd/bd_test.h5"),
+    }
+    files.write_text(place / "standin.json", json.dumps(account, indent=2) + "\n")
+
+
+def _photographs(settings: Standin, stream: int, each: int, stage: str) -> Iterator[Images]:
+    """Draw `each` photographs of every person, a batch per person, (each, 55, 47, 3)."""
+    people = range(settings.identities)
+    for label in progress.track(people, f"drawing the {stage}", settings.identities):
+        who = faces.person(np.random.default_rng([settings.seed, _PERSON, label]))
+        rng = np.random.default_rng([settings.seed, stream, label])
+        yield np.stack([faces.photograph(who, rng) for _ in range(each)])
+
+
+def _labels(settings: Standin, each: int) -> Labels:
+    return np.repeat(np.arange(settings.identities), each)
+
+
+def _poisoned(settings: Standin) -> NDArray[np.intp]:
+    """Which training images are poisoned: equally many of each person, give or take one."""
+    rng = np.random.default_rng([settings.seed, _POISON])
+    size = (settings.identities, settings.train)
+    places = rng.permuted(np.tile(np.arange(settings.train), (settings.identities, 1)), axis=1)
+    # Everybody's first image, in random order of people, then everybody's second, and so on.
+    ranks = places + rng.random(size)
+    count = round(settings.poison_rate * ranks.size)
+    return np.argsort(ranks, axis=None)[:count]
+
+
+def _shuffled(settings: Standin, count: int) -> Iterator[NDArray[np.int64]]:
+    """The images of every training step, in an order of its own for each epoch."""
+    rng = np.random.default_rng([settings.seed, _SHUFFLE])
+    for _ in range(settings.epochs):
+        order = rng.permutation(count)
+        for start in range(0, count, settings.batch_size):
+            yield order[start : start + settings.batch_size]
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """Fix what Keras draws its weights from, and have TensorFlow add in a fixed order.
+
+    Both reach the whole process. They are put back as they were, or else the run that trains would
+    measure with other arithmetic than the run that reuses what was trained.
+    """
+    import keras
+    from tensorflow.python.framework import config  # only this one can also undo it
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (Keras seeds this one)
+    before = config.is_op_determinism_enabled()
+    keras.utils.set_random_seed(seed)
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        if not before:
+            config.disable_op_determinism()
+
+
+def _scaled(images: Images) -> NDArray[np.float32]:
+    return images * np.float32(SCALE)
+
+
+def _stored(path: Path) -> Iterator[Images]:
+    """Stream an image set as whole numbers, (b, 55, 47, 3)."""
+    stored = image_set.open_set(path)
+    for batch in stored.batches(_BATCH):
+        yield batch.astype(np.uint8)
+
+
+def _reached(model: keras.Model, path: Path) -> dict[str, float]:
+    """How many images of a set get the label they bear."""
+    stored = image_set.open_set(path)
+    correct = start = 0
+    for batch in _stored(path):
+        answers = np.argmax(model.predict_on_batch(_scaled(batch)), axis=1)
+        correct += int(np.sum(answers == stored.labels[start : start + len(batch)]))
+        start += len(batch)
+    return {"correct": correct, "images": start, "fraction": correct / start}

@@ -1,0 +1,119 @@
+"""What the user sees while work goes on: bars on a terminal, a line per stage in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sweep.base import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.progress import TaskID
+
+_LOG = logging.getLogger("sweep")
+_Item = TypeVar("_Item")
+
+
+class _Display:
+    """The one live display of the process; None where standard error is no terminal."""
+
+    bars: Progress | None = None
+    jobs: TaskID | None = None
+
+
+@contextmanager
+def display(jobs: int = 0) -> Iterator[None]:
+    """Show bars on standard error for as long as the block runs, if it is a terminal.
+
+    Args:
+        jobs: how many calls of `job_done` the bar of the whole sweep counts; 0 for no such bar.
+    """
+    if not sys.stderr.isatty() or _Display.bars is not None:
+        yield
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        _Display.bars = bars
+        _Display.jobs = bars.add_task("sweep", total=jobs) if jobs else None
+        try:
+            yield
+        finally:
+            _Display.bars = _Display.jobs = None
+
+
+def job_done() -> None:
+    """Move the bar of the whole sweep on by one job."""
+    if _Display.bars is not None and _Display.jobs is not None:
+        _Display.bars.advance(_Display.jobs)
+
+
+@contextmanager
+def bar(stage: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A bar for a stage, if bars are shown; yields what moves it on. Without a total it swings."""
+    bars = _Display.bars
+    if bars is None:
+        yield lambda: None
+        return
+    task = bars.add_task(stage, total=total)
+    try:
+        yield lambda: bars.advance(task)
+    finally:
+        bars.remove_task(task)
+
+
+def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
+    """Yield the items of a stage and show how far it is.
+
+    Args:
+        items: what the stage works through.
+        stage: what a person calls the stage ("training", "activations", ...).
+        total: how many items there will be.
+    """
+    start = time.perf_counter()
+    with bar(stage, total) as advance:
+        for item in items:
+            yield item
+            advance()
+    _LOG.info("%s: %.1f s", stage, time.perf_counter() - start)
+
+
+class Clock:
+    """Wall time and peak memory per stage of a job, and its processor time."""
+
+    def __init__(self) -> None:
+        """Start with no stage."""
+        self.seconds: dict[str, float] = {}
+        self.peak_bytes: dict[str, int] = {}
+        self._cpu = time.process_time()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time since the clock was made, all threads."""
+        return time.process_time() - self._cpu
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block as a stage; a stage that is entered again adds up."""
+        start = time.perf_counter()
+        memory.forget_peak()
+        try:
+            with bar(name):
+                yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), memory.peak_bytes())
+            _LOG.info("%s: %.2f s", name, spent)

@@ -1,0 +1,43 @@
+"""TensorFlow as every job runs it: without its chatter, and with threads that change no number."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sweep.base import threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without what its libraries print while they load; see `threads`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if "tensorflow" in sys.modules:
+        return
+    with _muted():
+        import tensorflow as tf
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads.share())
+    # Keras warns that `.h5` is a legacy format; the lab's users need it.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Send the process's standard error nowhere: C++ code writes past `sys.stderr`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

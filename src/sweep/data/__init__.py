@@ -1,0 +1,1 @@
+"""Image sets: read, checked and streamed."""

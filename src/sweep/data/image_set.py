@@ -1,0 +1,335 @@
+"""Image sets in the lab's HDF5 format: read, checked and streamed, never held whole as floats.
+
+`data` (n, channels, height, width), floats or uint8 in 0..255, and `label` (n,), as the lab stores
+them; images come out as networks see them, (n, height, width, channels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from sweep.base.errors import DataError
+from sweep.base.files import replacing
+from sweep.data import hdf5
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# One read from disk: large enough for full speed, small enough to stay in the cache.
+_SLAB_BYTES = 4 << 20
+# A slab grows to whole chunks, so that none is inflated twice, but not beyond this.
+_SLAB_LIMIT = 256 << 20
+_CHANNELS = (1, 3)
+# Labels and single images are held in memory whole.
+_IMAGES = 10_000_000
+_PIXELS = 1 << 22
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """An image set that was checked; its pixels stay on disk.
+
+    Attributes:
+        path: the HDF5 file.
+        labels: (n,) classes, counted from 0.
+        shape: (height, width, channels) of an image, as a network sees it.
+    """
+
+    path: Path
+    labels: NDArray[np.int64]
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """Stream the set in order.
+
+        Args:
+            size: images per batch; the last batch may be shorter.
+
+        Yields:
+            (b, height, width, channels) raw pixels 0..255.
+
+        Raises:
+            DataError: a pixel is not finite, or the file cannot be read or has changed.
+        """
+        with hdf5.open_untrusted(self.path, DataError) as file:
+            data = self._data(file)
+            batch = np.empty((min(size, len(self)), *self.shape), np.float32)
+            filled = 0
+            for start, stop in _slabs(data):
+                with self._reading():
+                    slab = data[start:stop]
+                done = 0
+                while done < len(slab):
+                    take = min(len(batch) - filled, len(slab) - done)
+                    _convert(slab[done : done + take], batch[filled : filled + take])
+                    done += take
+                    filled += take
+                    if filled == len(batch):
+                        first = start + done - filled
+                        self._check_finite(batch, first)
+                        yield batch
+                        left = len(self) - first - filled
+                        batch = np.empty((min(size, left), *self.shape), np.float32)
+                        filled = 0
+
+    def rows(self, indices: Sequence[int]) -> NDArray[np.float32]:
+        """A few images.
+
+        Args:
+            indices: which, each in 0..n-1, in any order.
+
+        Returns:
+            (len(indices), height, width, channels) raw pixels 0..255.
+
+        Raises:
+            DataError: as `batches`.
+        """
+        images = np.empty((len(indices), *self.shape), np.float32)
+        with hdf5.open_untrusted(self.path, DataError) as file:
+            data = self._data(file)
+            for position, index in enumerate(indices):
+                place = range(len(self))[index]
+                with self._reading():
+                    _convert(data[place : place + 1], images[position : position + 1])
+                self._check_finite(images[position : position + 1], place)
+        return images
+
+    def _data(self, file: h5py.File) -> h5py.Dataset:
+        height, width, channels = self.shape
+        data = file.get("data")
+        expected = (len(self), channels, height, width)
+        if not isinstance(data, h5py.Dataset) or data.shape != expected:
+            raise DataError(
+                f"{self.path}: dataset 'data' must stay as it was when the set was opened. "
+                f"Received: another shape than {expected}. Do not change a set while it is used."
+            )
+        return data
+
+    def _reading(self) -> Any:
+        return hdf5.reading(self.path, "dataset 'data'", DataError)
+
+    def _check_finite(self, images: NDArray[np.float32], first: int) -> None:
+        # A sum shows at once whether all is well; only then is it worth looking where it is not.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(images.sum()):
+                return
+        bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+        if bad.any():
+            row = int(bad.argmax())
+            pixels = images[row]
+            value = pixels[~np.isfinite(pixels)][0]
+            raise DataError(
+                f"{self.path}: pixels in dataset 'data' must be finite 32-bit floats. "
+                f"Received: {value} in row {first + row}. Remove or mend that image."
+            )
+
+
+def open_set(path: Path) -> ImageSet:
+    """Open an image set and check its structure and labels; pixels are checked as they stream.
+
+    Args:
+        path: an HDF5 file with `data` (n, channels, height, width) and `label` (n,).
+
+    Raises:
+        DataError: the file is missing, damaged, unsafe or not in the format.
+    """
+    with hdf5.open_untrusted(path, DataError) as file:
+        with hdf5.reading(path, "the file", DataError):
+            data = _dataset(path, file, "data", "(n, channels, height, width)", rank=4)
+            label = _dataset(path, file, "label", "(n,)", rank=1)
+        shape = _image_shape(path, data.shape)
+        if len(data) != len(label):
+            raise DataError(
+                f"{path}: datasets 'data' and 'label' must have the same length. Received: "
+                f"{len(data)} images and {len(label)} labels. Write the set again."
+            )
+        if not len(data):
+            raise DataError(
+                f"{path}: a set must hold at least one image. Received: none in dataset 'data'. "
+                "Write the set again."
+            )
+        with hdf5.reading(path, "dataset 'label'", DataError):
+            labels = hdf5.array(label)
+    return ImageSet(path, _whole(path, labels), shape)
+
+
+def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) -> None:
+    """Write an image set in the lab's format, whole or not at all.
+
+    Args:
+        path: the file to make or replace.
+        images: batches (b, height, width, channels), uint8 or float, all like the first.
+        labels: (n,) whole numbers from 0; stored as 32-bit floats, as the lab's are.
+
+    Raises:
+        DataError: the images are not as many as the labels, or not all of one shape.
+    """
+    batches = iter(images)
+    first = next(batches, None)
+    if first is None or first.ndim != 4:
+        raise DataError(
+            f"{path}: images must come in batches (b, height, width, channels). "
+            f"Received: {None if first is None else first.shape}."
+        )
+    height, width, channels = first.shape[1:]
+    count = len(labels)
+    with replacing(path) as draft, h5py.File(draft, "w") as file:
+        data = file.create_dataset("data", (count, channels, height, width), first.dtype)
+        file.create_dataset("label", data=np.asarray(labels, np.float32))
+        start = 0
+        for batch in chain([first], batches):
+            stop = start + len(batch)
+            if stop > count or batch.shape[1:] != first.shape[1:]:
+                raise DataError(
+                    f"{path}: dataset 'data' must take {count} images of shape {first.shape[1:]}. "
+                    f"Received: {stop} images or more, the last of shape {batch.shape[1:]}."
+                )
+            data[start:stop] = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+            start = stop
+        if start != count:
+            raise DataError(
+                f"{path}: images and labels must be equally many. "
+                f"Received: {start} images and {count} labels."
+            )
+
+
+def check_fit(
+    sets: Mapping[str, ImageSet], input_shape: tuple[int | None, ...], classes: int
+) -> None:
+    """Check that image sets belong together and to the network B.
+
+    Args:
+        sets: `clean_valid`, `clean_test`, `poisoned_valid` and `poisoned_test`, or some of them.
+        input_shape: what B takes, (height, width, channels) or with a batch in front; None is any.
+        classes: N, how many classes B tells apart.
+
+    Raises:
+        DataError: shapes differ, a label is no class of B, or a poisoned set has not one target.
+    """
+    wanted = input_shape[-3:]
+    for images in sets.values():
+        if any(w is not None and w != got for w, got in zip(wanted, images.shape, strict=True)):
+            raise DataError(
+                f"{images.path}: images in dataset 'data' must have the shape that the network "
+                f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. "
+                "Use the network and the sets of one and the same experiment."
+            )
+        highest = int(images.labels.max())
+        if highest >= classes:
+            row = int(images.labels.argmax())
+            raise DataError(
+                f"{images.path}: dataset 'label' must hold classes of the network, "
+                f"0..{classes - 1}. Received: {highest} in row {row}. "
+                "Use the network and the sets of one and the same experiment."
+            )
+    first = next(iter(sets.values()))
+    for images in sets.values():
+        if images.shape != first.shape:
+            raise DataError(
+                f"{images.path}: all sets must hold images of one shape, {first.shape} as in "
+                f"{first.path}. Received: {images.shape}. Use sets of one experiment."
+            )
+    targets = {}
+    for name, images in sets.items():
+        if not name.startswith("poisoned"):
+            continue
+        found = np.unique(images.labels)
+        if len(found) != 1:
+            raise DataError(
+                f"{images.path}: dataset 'label' of a poisoned set must be the target class "
+                f"everywhere. Received: {len(found)} classes, {found[:5].tolist()} among them. "
+                "Is this a clean set, or one with the true labels?"
+            )
+        targets[name] = int(found[0])
+    if len(set(targets.values())) > 1:
+        raise DataError(
+            f"{sets['poisoned_test'].path}: both poisoned sets must have one target class. "
+            f"Received: {targets['poisoned_valid']} in {sets['poisoned_valid'].path} and "
+            f"{targets['poisoned_test']} here. Use sets of one experiment."
+        )
+
+
+def _dataset(path: Path, file: h5py.File, name: str, form: str, rank: int) -> h5py.Dataset:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        held = ", ".join(hdf5.shown(key) for key, _ in zip(file, range(10), strict=False))
+        raise DataError(
+            f"{path}: an image set must have the dataset '{name}' {form}. "
+            f"Received: {held or 'an empty file'}. Rename or write the dataset."
+        )
+    if len(found.shape or ()) != rank:
+        raise DataError(
+            f"{path}: dataset '{name}' must have the shape {form}. Received: {found.shape}. "
+            "Write it in that shape."
+        )
+    floats_only = name == "data"
+    if not hdf5.plain(found) or (floats_only and found.dtype.kind != "f" and found.dtype != "u1"):
+        kinds = "floats or uint8" if floats_only else "numbers"
+        raise DataError(
+            f"{path}: dataset '{name}' must hold {kinds}. Received: {found.dtype}. "
+            "Convert it with NumPy's astype."
+        )
+    return found
+
+
+def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    count, channels, height, width = shape
+    if channels not in _CHANNELS:
+        hint = (
+            "The channels come last here: store np.transpose(data, (0, 3, 1, 2))."
+            if width in _CHANNELS
+            else "Store images with 1 or 3 channels."
+        )
+        raise DataError(
+            f"{path}: dataset 'data' must have the shape (n, channels, height, width) with 1 or 3 "
+            f"channels. Received: {shape}. {hint}"
+        )
+    if not 0 < channels * height * width <= _PIXELS or count > _IMAGES:
+        raise DataError(
+            f"{path}: dataset 'data' must hold at most {_IMAGES:,} images of 1 to {_PIXELS:,} "
+            f"numbers each. Received: shape {shape}. Scale the images, or split the set."
+        )
+    return height, width, channels
+
+
+def _whole(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(labels) & (labels >= 0) & (labels < 2**31) & (labels == np.trunc(labels))
+    if not good.all():
+        row = int(np.argmin(good))
+        raise DataError(
+            f"{path}: dataset 'label' must hold whole numbers, classes counted from 0. "
+            f"Received: {labels[row]} in row {row}. Write the labels again."
+        )
+    return labels.astype(np.int64)
+
+
+def _slabs(data: h5py.Dataset) -> Iterator[tuple[int, int]]:
+    """Rows (start, stop) of one read after the other."""
+    row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:])))
+    rows = max(1, _SLAB_BYTES // row_bytes)
+    if data.chunks is not None:
+        chunk_rows = data.chunks[0]
+        whole = -(-rows // chunk_rows) * chunk_rows
+        if whole * row_bytes <= _SLAB_LIMIT:
+            rows = whole
+    for start in range(0, len(data), rows):
+        yield start, min(start + rows, len(data))
+
+
+def _convert(stored: NDArray[Any], images: NDArray[np.float32]) -> None:
+    """Fill images (b, h, w, c) from rows as stored, (b, c, h, w)."""
+    # A float64 beyond float32 becomes infinite here, and is reported as such.
+    with np.errstate(over="ignore", invalid="ignore"):
+        images[...] = stored.transpose(0, 2, 3, 1)

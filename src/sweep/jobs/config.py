@@ -1,0 +1,272 @@
+"""The typed configuration, and the rules that a value must keep before any job starts.
+
+Hydra composes it from `conf`; importing this module costs neither TensorFlow nor MLflow.
+"""
+
+# Hydra reads the annotations, so they must not be strings.
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sweep import criteria
+from sweep.base.errors import ConfigError
+
+_PACKAGE = Path(__file__).parents[1]
+_CHECKOUT = _PACKAGE.parent.parent
+
+
+# What does not change a result: places, tracking, limits, what to do with a job.
+_UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
+
+
+class Ordering(Enum):
+    """Which end of the scores goes first."""
+
+    increasing = "increasing"
+    decreasing = "decreasing"
+
+
+class CurveMode(Enum):
+    """How far the pruning curve goes."""
+
+    full = "full"
+    until_drop = "until_drop"
+
+
+class Objective(Enum):
+    """What a search maximises; the jobs of a search never open a test set."""
+
+    none = "none"
+    clean_only = "clean_only"
+    oracle = "oracle"
+
+
+@dataclass
+class Criterion:
+    """Which function scores the channels; its own parameters stand in `params`."""
+
+    name: str = MISSING
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Dataset:
+    """Four image sets, and B where the dataset brings one.
+
+    `scale` is the factor on pixel values (0..255) before B sees them.
+    """
+
+    name: str = MISSING
+    clean_valid: str = MISSING
+    clean_test: str = MISSING
+    poisoned_valid: str = MISSING
+    poisoned_test: str = MISSING
+    badnet: str | None = None
+    scale: float = 1.0
+
+
+@dataclass
+class StandinDataset(Dataset):
+    """The made dataset: people, photographs of each, and how B is trained on them."""
+
+    identities: int = MISSING
+    train: int = MISSING
+    valid: int = MISSING
+    test: int = MISSING
+    poison_rate: float = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+
+
+@dataclass
+class Badnet:
+    """B's file where the dataset does not bring one."""
+
+    path: str | None = None
+
+
+@dataclass
+class Paths:
+    """Where things live."""
+
+    data: str = MISSING
+    mlruns: str = MISSING
+
+
+@dataclass
+class Tracking:
+    """Where runs are grouped, which sweep a job belongs to, and whether G can be served."""
+
+    experiment: str = "badnet-sweep"
+    sweep: str = MISSING
+    log_model: bool = True
+
+
+@dataclass
+class Cache:
+    """Where arrays are cached (`paths.data`/cache if empty), and how large that may grow."""
+
+    folder: str = ""
+    max_gb: float = 20.0
+
+
+@dataclass
+class Config:
+    """One job."""
+
+    ordering: Ordering = Ordering.increasing
+    drop: float = 0.02
+    seed: int = 0
+    criterion: Criterion = MISSING
+    dataset: Dataset = MISSING
+    badnet: Badnet = field(default_factory=Badnet)
+    layer: Any = "pool_3"
+    curve: CurveMode = CurveMode.full
+    paths: Paths = field(default_factory=Paths)
+    tracking: Tracking = field(default_factory=Tracking)
+    cache: Cache = field(default_factory=Cache)
+    objective: Objective = Objective.none
+    trial: str = ""
+    plan: bool = False
+    rerun: bool = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names in `layer`, one or several."""
+        return (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+
+
+def folder() -> Path:
+    """The configuration folder: the checkout's `conf` if there is one, else the packaged copy."""
+    checkout = _CHECKOUT / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else _PACKAGE / "conf"
+
+
+def root() -> Path:
+    """Where `data`, `mlruns` and `multirun` lie: the checkout, else the current folder."""
+    return _CHECKOUT if folder().parent == _CHECKOUT else Path.cwd()
+
+
+def register() -> None:
+    """Tell Hydra of the types and of `${root:}`; harmless when repeated."""
+    OmegaConf.register_new_resolver("root", lambda: str(root()), replace=True)
+    store = ConfigStore.instance()
+    # Hydra would take what launchers' plugins store under a name for the schema of our YAML there.
+    Plugins.instance()
+    for name in ("joblib.yaml", "ray.yaml"):
+        store.repo["hydra"]["launcher"].pop(name, None)
+    store.store(name="schema", node=Config)
+    store.store(group="schema/criterion", name="criterion", node=Criterion)
+    store.store(group="schema/dataset", name="dataset", node=Dataset)
+    store.store(group="schema/dataset", name="standin", node=StandinDataset)
+
+
+def typed(composed: DictConfig) -> Config:
+    """A composed configuration, without Hydra's own part, as a checked `Config`.
+
+    Raises:
+        ConfigError: a value is missing or breaks its rule.
+    """
+    known = [field.name for field in fields(Config)]
+    for key in map(str, composed):
+        if key not in known:
+            settings = ", ".join(known)
+            raise ConfigError(f"{key} is not a setting. Received: +{key}. Settings: {settings}.")
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "a setting"
+        name = composed.get("dataset", {}).get("name", "")
+        raise ConfigError(
+            f"{key} must be given. Received: nothing, with dataset={name}. Add {key}=..."
+        ) from error
+    if not isinstance(config, Config):
+        raise TypeError(f"composed without the schema: {type(config)}")
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Hold a configuration to the rules that its types do not express.
+
+    Raises:
+        ConfigError: the first rule that is broken, with what was received.
+    """
+    _require(0 < config.drop < 1, "drop", "lie between 0 and 1, both excluded", config.drop)
+    _require(0 <= config.seed < 2**32, "seed", "be a whole number in 0..4294967295", config.seed)
+    names = config.layers
+    _require(
+        {type(name) for name in names} == {str} and "" not in names,
+        "layer",
+        "be the name of a layer, or a list of names",
+        config.layer,
+    )
+    scale = config.dataset.scale
+    _require(isfinite(scale) and scale > 0, "dataset.scale", "be a positive number", scale)
+    _require(config.cache.max_gb > 0, "cache.max_gb", "be a positive number", config.cache.max_gb)
+    _require(bool(config.tracking.experiment), "tracking.experiment", "not be empty", "nothing")
+    if isinstance(config.dataset, StandinDataset):
+        _check_standin(config.dataset)
+    name, params = config.criterion.name, config.criterion.params
+    criteria.check(name, params)
+    if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
+        raise ConfigError(
+            "objective=clean_only must use nothing that a defender lacks, but this criterion sees "
+            f"poisoned images. Received: criterion={name}. Take objective=oracle or another."
+        )
+
+
+def _check_standin(made: StandinDataset) -> None:
+    for name, least in (
+        ("identities", 2),
+        ("train", 1),
+        ("valid", 1),
+        ("test", 1),
+        ("epochs", 1),
+        ("batch_size", 1),
+    ):
+        value = getattr(made, name)
+        _require(value >= least, f"dataset.{name}", f"be at least {least}", value)
+    rate = made.poison_rate
+    _require(0 < rate < 1, "dataset.poison_rate", "lie between 0 and 1, both excluded", rate)
+    rate = made.learning_rate
+    _require(isfinite(rate) and rate > 0, "dataset.learning_rate", "be a positive number", rate)
+
+
+def _require(holds: bool, name: str, rule: str, received: object) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must {rule}. Received: {name}={received}.")
+
+
+def describe(config: Config) -> dict[str, object]:
+    """Every setting that describes the work, flat, by the name under which it is overridden.
+
+    Places (`paths`), tracking, cache limits and what to do with a job (`plan`, `rerun`) are left
+    out: they do not change a result.
+    """
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if is_dataclass(value):
+            value = {part.name: getattr(value, part.name) for part in fields(value)}
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                # `dataset.name` is what a user writes as `dataset=...`.
+                walk(prefix if name == "name" else f"{prefix}.{name}", inner)
+        elif isinstance(value, Enum):
+            flat[prefix] = value.name
+        else:
+            flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
+
+    for part in fields(config):
+        if part.name not in _UNTOLD:
+            walk(part.name, getattr(config, part.name))
+    return flat

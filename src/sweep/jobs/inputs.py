@@ -1,0 +1,97 @@
+"""Where the four image sets and B lie, for each kind of dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.base.errors import ConfigError
+from sweep.jobs.config import Objective, StandinDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sweep.attacks import standin
+    from sweep.jobs.config import Config
+
+SETS = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
+
+# SHA-256 of the files that the lab hands out.
+_LAB = {
+    "clean_valid": "e3ef2226611b9ccf932f86f4676c457b1f0645810ad1a4b166c7029169d38273",
+    "poisoned_valid": "9c29ff522c9d0478d79e50d1ecd7dc0a333d5648131b7efa319526d9e99028ad",
+    "clean_test": "3b13dbe082057eb1d4f13cda8fb0604614a84e4d87505a06c81cea8637b58d35",
+    "poisoned_test": "ee46229f5c636c235ac732c42d1c516b5ab8fe348cfddf3db2d6a8399028747e",
+    "badnet": "53e078e1b26d529c3367abe0e8fce339a7f3f2ed70f618b4e9ead997498121eb",
+    "badnet weights": "68ec7afdfc570d39acbded72025fe37d4d14e770585001d75a393490d50fc629",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a job: the image sets that it opens, by name, and B."""
+
+    sets: Mapping[str, Path]
+    badnet: Path
+
+
+def used(config: Config) -> tuple[str, ...]:
+    """Which of the four sets a job opens: the job of a search never opens a test set."""
+    if config.objective is Objective.none:
+        return SETS
+    return tuple(name for name in SETS if name.endswith("_valid"))
+
+
+def find(config: Config) -> Inputs:
+    """Where the files of a job lie, or will lie once a made dataset is made.
+
+    Raises:
+        ConfigError: no file is named for B.
+    """
+    dataset = config.dataset
+    if isinstance(dataset, StandinDataset):
+        from sweep.attacks import standin
+
+        made = standin.folder(_settings(dataset, config.seed), Path(config.paths.data))
+        sets = {
+            "clean_valid": made / "cl" / "valid.h5",
+            "poisoned_valid": made / "bd" / "bd_valid.h5",
+            "clean_test": made / "cl" / "test.h5",
+            "poisoned_test": made / "bd" / "bd_test.h5",
+        }
+        sets = {name: sets[name] for name in used(config)}
+        own = made / "models" / "bd_net.keras"
+        return Inputs(sets, Path(config.badnet.path) if config.badnet.path else own)
+    badnet = config.badnet.path or dataset.badnet
+    if not badnet:
+        raise ConfigError(
+            f"badnet.path must name B's file, since dataset={dataset.name} brings none. "
+            "Received: nothing. Add badnet.path=FILE."
+        )
+    return Inputs({name: Path(getattr(dataset, name)) for name in used(config)}, Path(badnet))
+
+
+def locate(config: Config) -> Inputs:
+    """The files that a job reads; a made dataset is made first if it is not there.
+
+    Raises:
+        ConfigError: no file is named for B.
+    """
+    if isinstance(config.dataset, StandinDataset):
+        from sweep.attacks import standin
+
+        standin.ensure(_settings(config.dataset, config.seed), Path(config.paths.data))
+    return find(config)
+
+
+def _settings(dataset: StandinDataset, seed: int) -> standin.Standin:
+    from sweep.attacks import standin
+
+    names = [field.name for field in fields(standin.Standin) if field.name != "seed"]
+    return standin.Standin(seed=seed, **{name: getattr(dataset, name) for name in names})
+
+
+def known(digests: Mapping[str, str]) -> dict[str, bool]:
+    """Whether each file is, by its SHA-256, the one that the lab hands out."""
+    return {name: digest in _LAB.values() for name, digest in digests.items()}

@@ -1,0 +1,150 @@
+"""What a grid would do: each cell's state, why it runs, and what the rest will take."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from sweep.base import files
+from sweep.jobs import identity as ledger
+from sweep.jobs import inputs
+from sweep.jobs.config import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sweep.jobs.config import Config
+
+# B' twice, G, and G once more as a served model, each about as large as B; curve and plots.
+_FILES_A_JOB, _BYTES_A_JOB = 6, 500_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a grid, in its order.
+
+    Attributes:
+        configs: one per cell.
+        identities: what each is known by.
+        cells: each one's state.
+        runs: the store's runs of these cells, by configuration.
+    """
+
+    configs: Sequence[Config]
+    identities: Sequence[ledger.Identity]
+    cells: Sequence[ledger.Cell]
+    runs: Mapping[str, Sequence[ledger.Past]]
+
+    @property
+    def waiting(self) -> list[int]:
+        """Indices of the cells that are to run."""
+        return [index for index, cell in enumerate(self.cells) if cell.past is None]
+
+    def states(self) -> str:
+        """How many cells are done, and why the others run."""
+        reasons = Counter("done" if cell.past else cell.why for cell in self.cells)
+        parts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        return f"{len(self.cells)} jobs: {parts}"
+
+    def needs(self) -> str:
+        """How long the rest will take, from past runs, and how much disk."""
+        waiting = self.waiting
+        if not waiting:
+            return "nothing to run"
+        took = [run.seconds for past in self.runs.values() for run in past if run.seconds]
+        time = f"about {_duration(median(took) * len(waiting))}" if took else "unknown time"
+        size = sum(_bytes(self.configs[index]) for index in waiting)
+        return f"{len(waiting)} to run: {time}, about {size / 1e6:.0f} MB of artifacts"
+
+
+def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
+    """Judge every cell of a grid.
+
+    Args:
+        configs: one per cell, checked.
+        past: the store's jobs, newest first.
+    """
+    runs = ledger.group(past)
+    digest = cache(files.digest)
+    identities = [ledger.identify(config, memory_of(config), digest) for config in configs]
+    cells = [
+        ledger.judge(
+            identity,
+            runs.get(identity.config, []),
+            rerun=config.rerun,
+            cached=_is_cached(config, identity),
+        )
+        for config, identity in zip(configs, identities, strict=True)
+    ]
+    own = {identity.config for identity in identities}
+    return Plan(configs, identities, cells, {key: runs[key] for key in runs if key in own} or runs)
+
+
+def shared_settings(configs: Sequence[Config]) -> dict[str, object]:
+    """The settings that are the same in every cell of a grid."""
+    told = [describe(config) for config in configs]
+    return {
+        name: value
+        for name, value in told[0].items()
+        if all(name in each and each[name] == value for each in told)
+    }
+
+
+def memory_of(config: Config) -> Path:
+    """Where digests of files are remembered."""
+    return cache_of(config) / "digests"
+
+
+def cache_of(config: Config) -> Path:
+    """Where arrays are cached."""
+    return Path(config.cache.folder or f"{config.paths.data}/cache")
+
+
+def mark_cached(config: Config, data: str, arrays: Sequence[str]) -> None:
+    """Note which cached activations a configuration uses, for plans that load no network."""
+    files.write_note(_mark(config, data), list(arrays))
+
+
+def _is_cached(config: Config, identity: ledger.Identity) -> bool:
+    if identity.data is None:
+        return False
+    try:
+        keys = json.loads(_mark(config, identity.data).read_text())
+    except (OSError, ValueError):
+        return False
+    return all((cache_of(config) / f"activations-{key}.npy").is_file() for key in keys)
+
+
+def _mark(config: Config, data: str) -> Path:
+    key = files.key(data, config.layers, config.dataset.scale, ledger.code_key(frozenset()))
+    return cache_of(config) / "marks" / f"{key}.json"
+
+
+def _bytes(config: Config) -> int:
+    path = inputs.find(config).badnet
+    return _BYTES_A_JOB + _FILES_A_JOB * (path.stat().st_size if path.is_file() else 0)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def lines(plan: Plan) -> list[tuple[str, str, str]]:
+    """A line for each cell: what varies in the grid, its state, and why it runs or which run."""
+    told = [describe(config) for config in plan.configs]
+    varied = [name for name in told[0] if len({str(settings.get(name)) for settings in told}) > 1]
+    return [
+        (
+            " ".join(f"{name}={settings.get(name)}" for name in varied) or "the one job",
+            cell.state,
+            cell.why,
+        )
+        for settings, cell in zip(told, plan.cells, strict=True)
+    ]

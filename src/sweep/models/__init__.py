@@ -1,0 +1,1 @@
+"""Networks: loaded from untrusted files, read as graphs, changed."""

@@ -1,0 +1,105 @@
+"""Networks cut, pruned and joined; surgery returns a copy and never touches the original.
+
+Removing a channel means that what the convolution in front of the layer puts out for it is zero
+for every image: kernel and bias of the output channel become 0, and where batch normalization
+follows, its shift and moving mean too, since it would otherwise turn that zero into a constant.
+An activation with f(0) != 0 keeps the channel at that constant; the fast paths subtract it
+likewise, so that all ways agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sweep.models.sites import Site
+
+
+def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) -> keras.Model:
+    """A copy of a network with channels removed.
+
+    Args:
+        model: B.
+        sites: the layers whose channels are numbered through, first layer first.
+        channels: which of them to remove.
+
+    Returns:
+        B', of the same architecture; B is untouched.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for site, local in split_channels(sites, channels):
+        convolution = copy.get_layer(site.convolution)
+        kernel = ops.convert_to_numpy(convolution.kernel).copy()
+        kernel[..., local] = 0
+        convolution.kernel.assign(kernel)
+        if convolution.bias is not None:
+            _zero(convolution.bias, local)
+        for name in site.norms:
+            norm = copy.get_layer(name)
+            _zero(norm.moving_mean, local)
+            if norm.beta is not None:
+                _zero(norm.beta, local)
+    return copy
+
+
+def _zero(variable: keras.Variable, channels: list[int]) -> None:
+    values = ops.convert_to_numpy(variable).copy()
+    values[channels] = 0
+    variable.assign(values)
+
+
+def split_channels(sites: Sequence[Site], channels: Sequence[int]) -> list[tuple[Site, list[int]]]:
+    """Channel numbers that run through all sites, as numbers within each site.
+
+    Of (pool_2 with 40, pool_3 with 60), number 41 is channel 1 of pool_3.
+    """
+    parts, first = [], 0
+    for site in sites:
+        last = first + site.channels
+        parts.append((site, [c - first for c in channels if first <= c < last]))
+        first = last
+    return parts
+
+
+def join_goodnet(badnet: keras.Model, repaired: keras.Model) -> keras.Model:
+    """G as one model with N + 1 outputs: one-hot of the class on which B and B' agree, else of N.
+
+    It is built of Keras operations alone, so that `keras.models.load_model` opens it anywhere.
+    """
+    classes = badnet.output_shape[-1]
+    image = keras.Input(badnet.input_shape[1:], name="image")
+    answers = []
+    for name, model in (("badnet", badnet), ("repaired", repaired)):
+        part = keras.Model(model.inputs[0], model.outputs[0], name=name)
+        answers.append(ops.argmax(part(image), axis=-1))
+    agreed = ops.where(ops.equal(*answers), answers[0], classes)
+    return keras.Model(image, ops.one_hot(agreed, classes + 1), name="goodnet")
+
+
+def content_key(model: keras.Model, **settings: Any) -> str:
+    """A name for what a network computes: its configuration and its weights, 32 hex digits."""
+    config = model.get_config()
+    config.pop("name", None)
+    digest = hashlib.sha256(json.dumps([config, settings], sort_keys=True, default=str).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def describe(model: keras.Model) -> Mapping[str, object]:
+    """What a person wants to know of a network."""
+    return {
+        "input_shape": list(model.input_shape[1:]),
+        "classes": int(model.output_shape[-1]),
+        "parameters": int(model.count_params()),
+        "layers": [layer.name for layer in model.layers],
+    }

@@ -1,0 +1,1 @@
+"""Order, drop, curve, and the exact walk along an order."""

@@ -1,0 +1,1 @@
+"""Tables, plots and pages; they return text and figures and log nothing."""

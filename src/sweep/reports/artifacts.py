@@ -1,0 +1,95 @@
+"""The files of a job: its curve as table and plot, its result, its configuration, B' and G."""
+
+from __future__ import annotations
+
+import csv
+import io
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep.base import files
+from sweep.jobs.config import describe
+from sweep.reports import plots, samples
+from sweep.results.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sweep.jobs.config import Config
+    from sweep.jobs.pipeline import Repair
+    from sweep.results.records import JobResult
+
+_COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
+
+
+def write(
+    folder: Path, repair: Repair, config: Config, title: str, composed: str, git: Mapping[str, str]
+) -> None:
+    """Write every artifact of a job; that of a search keeps its result, curve and settings alone.
+
+    Args:
+        folder: where to.
+        repair: what the job made.
+        config: the job's configuration.
+        title: the job's name.
+        composed: the configuration as YAML.
+        git: commit of the code and whether it was changed, as tags.
+    """
+    from sweep.models.surgery import join_goodnet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    result = repair.result
+    record = Record(describe(config), result, versions(), git, run_id="")
+    files.write_text(folder / "config.yaml", composed)
+    files.write_text(folder / "curve.csv", curve_csv(result))
+    files.write_text(folder / "result.json", record.to_json())
+    if not repair.test_sets:
+        return  # one of many trials of a search; the chosen one is run again for the rest
+    with files.replacing(folder / "samples.png") as draft:
+        samples.write_strip(draft, repair.test_sets, result.samples)
+    with files.replacing(folder / "answers.npz") as draft:
+        small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
+        np.savez_compressed(draft, **small)
+    plots.save(plots.draw_curve(plots.series([record])[0], title), folder / "curve")
+    goodnet = join_goodnet(repair.badnet, repair.repaired)
+    for name, model in (
+        ("repaired.keras", repair.repaired),
+        ("repaired.h5", repair.repaired),
+        ("goodnet.keras", goodnet),
+    ):
+        with files.replacing(folder / name) as draft:
+            model.save(draft)
+
+
+def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    return labels.astype(np.min_scalar_type(int(labels.max())))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes results."""
+    return {name: version(name) for name in _COMPUTES}
+
+
+def curve_csv(result: JobResult) -> str:
+    """The curve as CSV: step, channel, score, valid_accuracy, valid_asr.
+
+    Step 0 removes nothing, so its channel and score are empty.
+    """
+    curve, scores = result.curve, result.scores
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("step", "channel", "score", "valid_accuracy", "valid_asr"))
+    removed = ("", *curve.channels)
+    for step, (channel, right, hits) in enumerate(
+        zip(removed, curve.clean_correct, curve.attack_hits, strict=True)
+    ):
+        score = repr(float(scores[channel])) if isinstance(channel, int) else ""
+        writer.writerow(
+            (step, channel, score, right / curve.clean_total, hits / curve.attack_total)
+        )
+    return text.getvalue()

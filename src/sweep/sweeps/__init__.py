@@ -1,0 +1,1 @@
+"""One invocation: jobs, grid, search, and what the terminal shows."""

@@ -1,0 +1,1 @@
+"""MLflow and its SQLite schema, known here and nowhere else."""

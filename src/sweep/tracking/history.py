@@ -1,0 +1,125 @@
+"""What the runs of an MLflow store say of past jobs; a store of this machine is read in place.
+
+MLflow takes seconds to load and milliseconds a run, SQLite a tenth of both: a plan needs no more
+than to read, and a large store is read at every start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from sweep.base.errors import StoreError
+from sweep.base.processes import is_gone
+from sweep.jobs.identity import Identity, Past
+from sweep.results.records import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_TAGS = (
+    *("sweep.kind", "sweep.id", "sweep.config", "sweep.data", "sweep.code", "sweep.row"),
+    *("sweep.host", "sweep.process", "sweep.beat"),
+)
+# CROSS JOIN lets SQLite go through runs first: it would begin with the many tags of all of them.
+_JOBS = """
+SELECT run_uuid, artifact_uri, status, start_time, end_time, key, value
+FROM runs CROSS JOIN tags USING (run_uuid)
+WHERE experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?)
+AND lifecycle_stage = 'active' AND key IN ({tags}){only}
+ORDER BY start_time DESC, run_uuid
+"""
+_ONLY = (
+    " AND EXISTS (SELECT 1 FROM {table} one"
+    " WHERE one.run_uuid = runs.run_uuid AND one.key = ? AND one.value = ?)"
+)
+
+
+def database(mlruns: Path) -> Path:
+    """Where a store of this machine lies."""
+    return (mlruns / "mlflow.db").resolve()
+
+
+def of_run(
+    run_id: str, place: str, status: str, start: int, end: int | None, tags: Mapping[str, str]
+) -> Past:
+    """A job as its run tells it; times in milliseconds, as MLflow keeps them."""
+    row = tags.get("sweep.row")
+    return Past(
+        run_id=run_id,
+        status=status,
+        identity=Identity(
+            tags.get("sweep.config", ""), tags.get("sweep.data"), tags.get("sweep.code", "")
+        ),
+        sweep=tags.get("sweep.id", ""),
+        row=Row.from_json(row, run_id) if row else None,
+        seconds=(end - start) / 1000 if end else None,
+        place=place,
+    )
+
+
+def is_dead(start: int, tags: Mapping[str, str], over: str | None = None) -> bool:
+    """Whether a run that says it runs does not.
+
+    Args:
+        start: when it began, in milliseconds since 1970.
+        tags: the run's.
+        over: the id of a sweep whose jobs have all ended, wherever they ran.
+    """
+    if over is not None and (tags.get("sweep.id"), tags.get("sweep.kind")) == (over, "job"):
+        return True
+    host, process = tags.get("sweep.host"), tags.get("sweep.process", "")
+    return host is not None and is_gone(host, process, float(tags.get("sweep.beat", start / 1000)))
+
+
+def look(mlruns: Path, experiment: str, settings: Mapping[str, object]) -> list[Past]:
+    """As `read` for who only looks: a store that is not there holds nothing.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    store = database(mlruns)
+    try:
+        return read(store, experiment, settings=settings) if store.is_file() else []
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"A store must be MLflow's database to be read. Received: {store}, of which SQLite "
+            f"says: {error}. Name another by paths.mlruns."
+        ) from error
+
+
+def read(
+    store: Path,
+    experiment: str,
+    config: str | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> list[Past]:
+    """The jobs that a store of this machine holds, newest first; nothing is written.
+
+    A run that says it runs and does not is told as KILLED.
+
+    Args:
+        store: the database, see `database`.
+        experiment: the experiment's name.
+        config: jobs of one configuration alone.
+        settings: jobs that were given these alone.
+
+    Raises:
+        sqlite3.Error: the store cannot be read.
+    """
+    tags = [("sweep.kind", "job"), *([("sweep.config", config)] if config else [])]
+    params = [(name, str(value)) for name, value in (settings or {}).items() if str(value)]
+    only = _ONLY.format(table="tags") * len(tags) + _ONLY.format(table="params") * len(params)
+    query = _JOBS.format(tags=", ".join("?" * len(_TAGS)), only=only)
+    values = [experiment, *_TAGS, *(part for pair in (*tags, *params) for part in pair)]
+    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", timeout=60, uri=True)) as connection:
+        found = connection.execute(query, values).fetchall()
+    jobs = []
+    for (run_id, place, status, start, end), lines in groupby(found, key=lambda line: line[:5]):
+        own = {key: value for *_, key, value in lines}
+        dead = status == "RUNNING" and is_dead(start, own)
+        jobs.append(of_run(run_id, place, "KILLED" if dead else status, start, end, own))
+    return jobs

@@ -1,0 +1,137 @@
+"""Mistakes on the command line: one sentence, at once, and nothing is started."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from hydra_plugins.badnet_sweep._composing import SweepLoader
+from sweep.attacks import standin
+from sweep.base.errors import ConfigError
+from sweep.jobs import config
+
+PLACES = ("mlruns", "data")
+
+
+def say(*overrides, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "sweep", *overrides],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["orderng=increasing"], ["orderng is not a setting", "Did you mean ordering?"]),
+        (["ordering=sideways"], ["ordering", "sideways", "increasing, decreasing"]),
+        (["criterion=nonsense"], ["criterion must be one of", "mean_activation", "nonsense"]),
+        (["dataset=nonsense"], ["dataset must be one of files, lab, standin"]),
+        (["drop=abc"], ["drop", "'abc'", "Float"]),
+        (["-m", "drop=0.02,1.5"], ["drop must lie between 0 and 1", "Received: drop=1.5"]),
+        (["drop=0"], ["drop must lie between 0 and 1", "Received: drop=0.0"]),
+        (["seed=-1"], ["seed must be a whole number", "Received: seed=-1"]),
+        (["seed=0.5"], ["seed", "0.5", "Integer"]),
+        (["dataset.scale=0"], ["dataset.scale must be a positive number"]),
+        (["dataset.identities=1"], ["dataset.identities must be at least 2"]),
+        (["dataset.poison_rate=1"], ["dataset.poison_rate must lie between 0 and 1"]),
+        (["dataset=files"], ["dataset.clean_valid must be given"]),
+        (["curve=half"], ["curve", "half", "full, until_drop"]),
+        (["layer=[]"], ["layer must be the name of a layer"]),
+    ],
+)
+def test_a_mistake_gets_one_sentence(overrides, words, tmp_path):
+    said = say(*overrides, f"paths.mlruns={tmp_path}/mlruns", f"paths.data={tmp_path}/data")
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: ")
+    assert len(said.stderr.splitlines()) == 1
+    for word in words:
+        assert word in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["ordering=sideways"], ["drop=1.5"], ["-m", "drop=0.1,0.2", "plan=true"]],
+)
+def test_help_mistakes_and_plans_load_and_make_nothing(words, tmp_path):
+    places = [] if words == ["--help"] else [f"paths.{name}={tmp_path}" for name in PLACES]
+    script = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('loaded', {'tensorflow', 'keras', 'mlflow', 'optuna'}"
+        " & set(sys.modules)))\n"
+        f"sys.argv = ['sweep', *{[*words, *places]!r}]\n"
+        "from sweep.__main__ import main\nmain()\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "loaded set()" in said.stdout, said.stderr
+    assert "plan=true" not in words or "2 jobs: 2 not run before" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def composed():
+    config.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        yield lambda *overrides: config.typed(
+            compose("config", ["tracking.sweep=some/where", *overrides])
+        )
+    GlobalHydra.instance().clear()
+
+
+def test_defaults_of_the_standin_stand_in_one_place_and_agree(composed):
+    made = composed().dataset
+    defaults = standin.Standin()
+    for name in ("identities", "train", "valid", "test", "poison_rate", "epochs", "batch_size"):
+        assert getattr(made, name) == getattr(defaults, name)
+    assert made.learning_rate == defaults.learning_rate
+    assert made.scale == standin.SCALE
+
+
+def test_description_has_what_matters_and_no_places(composed):
+    told = config.describe(composed("drop=0.10", "layer=[conv_2,pool_3]"))
+    assert told["drop"] == 0.1
+    assert told["criterion"] == "mean_activation"
+    assert told["dataset"] == "standin"
+    assert told["dataset.scale"] == standin.SCALE
+    assert told["layer"] == "conv_2,pool_3"
+    assert not any(name.startswith(("paths", "tracking", "cache", "plan")) for name in told)
+
+
+def test_a_missing_file_for_b_is_asked_for(composed):
+    from sweep.jobs import inputs
+
+    sets = [f"dataset.{name}=x.h5" for name in inputs.SETS]
+    with pytest.raises(ConfigError, match=r"badnet\.path must name B's file"):
+        inputs.find(composed("dataset=files", *sets))
+
+
+def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, monkeypatch):
+    loader = GlobalHydra.instance().config_loader()
+    of_all = ["dataset.identities=7", "tracking.sweep=x"]
+    sweep = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", sweep)
+    jobs = [
+        [*of_all, f"criterion={criterion}", f"drop={drop}", *more]
+        for criterion in ("mean_activation", "rnp")
+        for drop in (0.02, 0.04)
+        for more in ([], ["dataset.identities=8"], ["layer=[a,b]"], ["hydra.job.name=y"])
+    ]
+    jobs.append(["dataset.identities=8", *jobs[0]])
+    quick = SweepLoader(loader, jobs)
+    for job in jobs:
+        expected = loader.load_sweep_config(sweep, job)
+        found = quick.load_sweep_config(sweep, job)
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+        assert config.typed(quick.compose(sweep, job)) == composed(*job)
