@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from sweep.data.hdf5 import shown
+from sweep.models.layers import ACTIVATIONS, KINDS, OPERATIONS, words
 
 TEXT_BYTES = 16 << 20
 _DEPTH = 100
@@ -22,40 +23,12 @@ _CALLS = 10_000
 _LARGEST = 2**31
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_LAYERS = _names("""
-    Activation ActivityRegularization Add AlphaDropout Average AveragePooling2D BatchNormalization
-    CenterCrop Concatenate Conv2D Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout ELU
-    Flatten GaussianDropout GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D
-    GroupNormalization InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Minimum
-    Multiply Normalization PReLU Permute ReLU RepeatVector Rescaling Reshape Resizing
-    SeparableConv2D Softmax SpatialDropout2D Subtract UnitNormalization UpSampling2D
-    ZeroPadding2D
-    """)
 _MODELS = {"Functional": "Functional", "Model": "Functional", "Sequential": "Sequential"}
-_OPERATIONS = {
-    "keras.src.ops.numpy": _names("""
-        Abs Absolute Add Amax Amin Argmax Argmin Clip Concatenate Divide Equal ExpandDims GetItem
-        Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr Max Maximum Mean Min
-        Minimum Multiply Negative NotEqual Reshape Sqrt Square Squeeze Stack Subtract Sum
-        Transpose TrueDivide Where
-        """),
-    "keras.src.ops.nn": _names(
-        "Elu Gelu LeakyRelu LogSoftmax OneHot Relu Relu6 Selu Sigmoid Silu Softmax Softplus"
-    ),
-    "keras.src.ops.core": frozenset({"Cast"}),
-}
-_ACTIVATIONS = _names("""
-    celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
-    linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus
-    softsign sparse_plus squareplus swish tanh tanh_shrink
-    """)
-_DTYPES = _names("""
+_DTYPES = words(
+    """
     bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64 mixed_float16
-    """)
+    """
+)
 # What TensorFlow, HDF5, Markdown and spreadsheets all take as a name; the one left out is a group
 # that Keras writes beside the layers.
 _NAME = re.compile(r"(?!top_level_model_weights$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -227,11 +200,11 @@ def _module(entry: dict[str, Any], kind: str, name: Any) -> str:
     """Where Keras has the class; refuses what is not on the lists."""
     given = entry.get("module")
     if given is not None and ".ops" in given:
-        for module, kinds in _OPERATIONS.items():
+        for module, kinds in OPERATIONS.items():
             # Keras saves an operation under its module; `keras.ops` is the public name of all.
             if kind in kinds and given in (module, "keras.ops"):
                 return module
-    elif kind in _LAYERS:
+    elif kind in KINDS:
         return "keras.layers"
     elif kind in _MODELS:
         return "keras" if kind == "Sequential" else "keras.src.models.functional"
@@ -286,7 +259,7 @@ def _activation(value: Any, name: Any) -> str | None:
     given = value
     if isinstance(value, dict) and value.get("class_name") == "function":
         value = value.get("config")
-    if value is not None and (not isinstance(value, str) or value not in _ACTIVATIONS):
+    if value is not None and (not isinstance(value, str) or value not in ACTIVATIONS):
         raise UnsafeError(
             f"an activation must be one of Keras' own functions. Received: {shown(given)} in layer "
             f"{shown(name)}. A function of one's own needs its code and is not run."

@@ -9,28 +9,10 @@ import keras
 from keras import layers
 
 from sweep.base.errors import ModelError
+from sweep.models.layers import MIXING, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# What may stand between a convolution and the layer whose channels are scored: it treats every
-# channel by itself and the same at all positions.
-_CHANNELWISE = (
-    layers.Activation,
-    layers.AveragePooling2D,
-    layers.BatchNormalization,
-    layers.Dropout,
-    layers.ELU,
-    layers.LeakyReLU,
-    layers.MaxPooling2D,
-    layers.ReLU,
-    layers.SpatialDropout2D,
-    layers.ZeroPadding2D,
-)
-
-
-# Activations that mix channels: removing one would change the others.
-_MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
 @dataclass(frozen=True)
@@ -122,7 +104,7 @@ def find_sites(model: keras.Model) -> dict[str, Site]:
     sites = {}
     for node in nodes:
         tensor, current, norms = node.outputs[0], node, []
-        while isinstance(current.operation, _CHANNELWISE) and _treats_channels_alone(current):
+        while kind_of(current.operation).channelwise and _treats_channels_alone(current):
             if isinstance(current.operation, layers.BatchNormalization):
                 norms.append(current.operation.name)
             if calls[id(current.operation)] > 1 or uses[id(current.inputs[0])] > 1:
@@ -131,7 +113,7 @@ def find_sites(model: keras.Model) -> dict[str, Site]:
         operation = current.operation
         if (
             type(operation) is layers.Conv2D
-            and operation.activation.__name__ not in _MIXING
+            and operation.activation.__name__ not in MIXING
             and calls[id(operation)] == 1
             and operation.data_format == "channels_last"
             and node is not nodes[-1]
@@ -147,7 +129,7 @@ def _treats_channels_alone(node: Node) -> bool:
     if isinstance(operation, layers.BatchNormalization):
         return operation.axis in (-1, 3)
     if isinstance(operation, layers.Activation):
-        return operation.activation.__name__ not in _MIXING
+        return operation.activation.__name__ not in MIXING
     return getattr(operation, "data_format", "channels_last") == "channels_last"
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from sweep.models.layers import kind_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,16 +25,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.intp]
 
-# What may stand between the layer and a Dense or Conv2D so that the latter stays linear in the
-# channels, each channel by itself.
-_LINEAR_PER_CHANNEL = (
-    layers.AveragePooling2D,
-    layers.Dropout,
-    layers.Flatten,
-    layers.GlobalAveragePooling2D,
-    layers.SpatialDropout2D,
-    layers.ZeroPadding2D,
-)
 # The part of a kernel that reads the channels at hand is copied for every chunk of images. Where
 # that is too much memory, networks go the general way. Numbers, of all kernels.
 _KERNELS = 1 << 24
@@ -243,7 +235,7 @@ def _find_consumers(nodes: Sequence[Node], site: Site) -> list[Consumer] | None:
             operation = node.operation
             if calls[id(operation)] > 1 or len(node.inputs) > 1:
                 return None
-            if isinstance(operation, _LINEAR_PER_CHANNEL):
+            if kind_of(operation).linear:
                 pending.append((node.outputs[0], (*before, operation)))
                 continue
             if not _reads_channels(operation, tensor):
