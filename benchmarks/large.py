@@ -112,7 +112,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
             }
             if cell:
                 changed["sweep.code"] = identities[number].code
-                changed["sweep.row"] = json.dumps([told, *json.loads(row)[1:]])
+                changed["sweep.row"] = json.dumps(json.loads(row) | {"settings": told})
                 changed["mlflow.runName"] = tables.settings_name(told)
                 _copy_artifacts(artifacts / template / "artifacts", artifacts / run, told)
             for table, kept in rows.items():
@@ -192,9 +192,9 @@ def write(folder: Path, jobs: int) -> None:
         with store.run("job", {"sweep.kind": "job"}) as run_id:
             store.log_settings(run_id, record.settings)
             store.log_files(run_id, folder)
-            store.log_inputs(run_id, record.result.facts)
-            store.log_result(run_id, record.result)
-            store.tag(run_id, {"sweep.row": record.row.to_json()})
+            store.log_inputs(run_id, record.full.facts)
+            store.log_result(run_id, record)
+            store.tag(run_id, {"sweep.row": record.brief.to_json()})
         print(start, time.time())
 
 

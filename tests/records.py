@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sweep.results.records import Count, Curve, JobResult, Record, Sample, Stop
+from sweep.results.records import Count, Curve, Details, Record, Sample, Stop
 
 CHANNELS, IMAGES = 20, 1000
 SIX = [(ordering, drop) for ordering in ("increasing", "decreasing") for drop in (0.02, 0.04, 0.1)]
@@ -27,11 +27,9 @@ def record(ordering="increasing", drop=0.02, seed=0, criterion="mean_activation"
             counts[f"{name}/{split}_asr"] = bad
         counts[f"goodnet/{split}_poisoned_rejected"] = 1000 - attacks
     names = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
-    result = JobResult(
+    details = Details(
         scores=scores,
         curve=Curve(tuple(order), tuple(right.tolist()), IMAGES, tuple(hits.tolist()), IMAGES),
-        stop=stop,
-        figures={name: Count(hit, IMAGES) for name, hit in counts.items()},
         facts={
             "badnet": {
                 "file": "b.h5",
@@ -56,12 +54,15 @@ def record(ordering="increasing", drop=0.02, seed=0, criterion="mean_activation"
         ),
         peak_bytes={"data": 10**8, "curve": 2 * 10**8},
         cpu_seconds=3.5,
+        versions={"keras": "3.15.1"},
+        git={"mlflow.source.git.commit": "c" * 40, "sweep.git_dirty": "true"},
     )
     known = {"ordering": ordering, "drop": drop, "seed": seed, "criterion": criterion}
     known |= {"layer": "pool_3", "dataset": "lab", **settings}
-    git = {"mlflow.source.git.commit": "c" * 40, "sweep.git_dirty": "true"}
+    figures = {name: Count(hit, IMAGES) for name, hit in counts.items()}
     name = f"{SIX.index((ordering, drop)) if (ordering, drop) in SIX else 9}{seed:03d}{criterion}"
-    return Record(known, result, {"keras": "3.15.1"}, git, name.encode().hex().ljust(32, "0")[:32])
+    run_id = name.encode().hex().ljust(32, "0")[:32]
+    return Record(known, figures, stop, CHANNELS, run_id, details)
 
 
 def six(**settings):

@@ -6,7 +6,7 @@ from records import six
 from sweep import export
 from sweep.base.errors import StoreError
 from sweep.reports import tables
-from sweep.results.records import Row
+from sweep.results.records import Record
 from sweep.tracking.store import open_store
 
 
@@ -25,7 +25,7 @@ def sweep(tmp_path_factory):
             ) as run:
                 (drafts / "result.json").write_text(job.to_json())
                 store.log_files(run, drafts)
-                rows.append(Row.from_json(job.row.to_json(), run))
+                rows.append(Record.from_json(job.brief.to_json(), run))
         (drafts / "result.json").unlink()
         (drafts / "summary.csv").write_text(tables.as_csv(rows))
         store.log_files(parent, drafts)

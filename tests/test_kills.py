@@ -59,8 +59,9 @@ def content(path):
     if path.suffix == ".npz":
         return {name: values.tobytes() for name, values in np.load(path).items()}
     if path.suffix == ".json":
-        result = json.loads(path.read_text())["result"]
-        return [result[part] for part in ("scores", "curve", "stop", "figures", "samples")]
+        plain = json.loads(path.read_text())
+        details = [plain["details"][part] for part in ("scores", "curve", "samples")]
+        return [plain["stop"], plain["figures"], *details]
     if path.name == "config.yaml":
         places = ("mlruns:", "data:", "sweep:", "folder:")
         lines = path.read_text().splitlines()

@@ -44,36 +44,36 @@ def configured(data, model="bd_net.h5", **settings):
 @pytest.mark.parametrize(("ordering", "drop", "pruned", "right", "rejected"), KNOWN)
 def test_counts_of_the_report(data, ordering, drop, pruned, right, rejected):
     chosen = configured(data, ordering=config.Ordering[ordering], drop=drop)
-    result = pipeline.run(chosen).result
-    figures = {name: count.hits for name, count in result.figures.items()}
+    job = pipeline.run(chosen).record
+    figures = {name: count.hits for name, count in job.figures.items()}
     assert figures["badnet/test_accuracy"] == 114
     assert figures["badnet/test_asr"] == 115
-    assert (result.stop.pruned, result.stop.reached) == (pruned, True)
+    assert (job.stop.pruned, job.stop.reached) == (pruned, True)
     assert figures["repaired/test_accuracy"] == figures["repaired/valid_accuracy"] == right
     assert figures["repaired/test_asr"] == figures["goodnet/test_asr"] == 115
     assert figures["goodnet/test_clean_rejected"] == rejected
-    assert (result.scores == 0).sum() == 32
+    assert (job.full.scores == 0).sum() == 32
 
 
 def test_decreasing_starts_with_the_known_channels(data):
     chosen = configured(data, ordering=config.Ordering.decreasing)
-    assert pipeline.run(chosen).result.curve.channels[:2] == (57, 52)
+    assert pipeline.run(chosen).record.full.curve.channels[:2] == (57, 52)
 
 
 def test_until_drop_stops_where_the_whole_curve_does(data, tmp_path):
-    whole = pipeline.run(configured(data, drop=0.1)).result
-    short = pipeline.run(configured(tmp_path, drop=0.1, curve=config.CurveMode.until_drop)).result
+    whole = pipeline.run(configured(data, drop=0.1)).record
+    short = pipeline.run(configured(tmp_path, drop=0.1, curve=config.CurveMode.until_drop)).record
     assert short.stop == whole.stop
     assert short.figures == whole.figures
-    assert len(short.curve.channels) < len(whole.curve.channels) == 60
-    length = len(short.curve.clean_correct)
-    assert short.curve.clean_correct == whole.curve.clean_correct[:length]
-    assert short.curve.attack_hits == whole.curve.attack_hits[:length]
+    assert len(short.full.curve.channels) < len(whole.full.curve.channels) == 60
+    length = len(short.full.curve.clean_correct)
+    assert short.full.curve.clean_correct == whole.full.curve.clean_correct[:length]
+    assert short.full.curve.attack_hits == whole.full.curve.attack_hits[:length]
 
 
 def test_weights_alone_give_the_same(data):
     chosen = configured(data, model="bd_weights.h5", drop=0.1)
-    assert pipeline.run(chosen).result.stop.pruned == 48
+    assert pipeline.run(chosen).record.stop.pruned == 48
 
 
 def test_wrong_scale_is_refused(data):

@@ -18,7 +18,7 @@ def jobs(name=EVIL):
 
 
 def test_markdown():
-    text = tables.markdown([job.row for job in jobs()])
+    text = tables.markdown(jobs())
     (title,) = [line for line in text.splitlines() if "onerror" in line]
     assert title == (
         r"## Increasing order, file \[x\](http://127.0.0.1/) \!\[p\](//h/p.png) "

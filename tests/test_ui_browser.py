@@ -42,10 +42,10 @@ def sweep(tmp_path_factory):
             name = tables.settings_name(made.settings)
             with store.run(name, {"sweep.kind": "job", "sweep.id": "1"}, parent) as run:
                 store.log_settings(run, made.settings)
-                store.log_inputs(run, made.result.facts)
-                store.log_result(run, made.result)
+                store.log_inputs(run, made.full.facts)
+                store.log_result(run, made)
                 drafts = tmp_path_factory.mktemp("job")
-                (drafts / "curve.csv").write_text(artifacts.curve_csv(made.result))
+                (drafts / "curve.csv").write_text(artifacts.curve_csv(made.full))
                 plots.save(plots.draw_curve(plots.series([made])[0], name), drafts / "curve")
                 store.log_files(run, drafts)
             jobs.append(Record.from_json(made.to_json(), run))

@@ -19,7 +19,7 @@ from sweep.jobs import identity as ledger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweep.results.records import JobResult, Row
+    from sweep.results.records import Record
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,9 +69,9 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
             print(f"the {part} changed since the run", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         chosen.cache.folder = folder
-        result = pipeline.run(chosen).result
-    assert past.row is not None  # noqa: S101 - `finished_job` gives no other
-    return _compare(past.row, result)
+        result = pipeline.run(chosen).record
+    assert past.record is not None  # noqa: S101 - `finished_job` gives no other
+    return _compare(past.record, result)
 
 
 def _configured(text: str) -> config.Config:
@@ -82,7 +82,7 @@ def _configured(text: str) -> config.Config:
     return config.typed(OmegaConf.merge(schema, loaded))  # type: ignore[arg-type]
 
 
-def _compare(row: Row, result: JobResult) -> list[str]:
+def _compare(row: Record, result: Record) -> list[str]:
     now = {name: f"{count.hits} of {count.total}" for name, count in result.figures.items()}
     then = {name: f"{count.hits} of {count.total}" for name, count in row.figures.items()}
     now |= {"pruned channels": str(result.stop.pruned), "drop reached": str(result.stop.reached)}

@@ -11,9 +11,9 @@ import sweep
 from sweep.data.image_set import write_set
 from sweep.jobs import config, plan
 from sweep.jobs import identity as ledger
-from sweep.results.records import Count, Row, Stop
+from sweep.results.records import Count, Record, Stop
 
-ROW = Row({"drop": 0.02}, {"repaired/test_asr": Count(1, 4)}, Stop(3, True), 60, "run")
+JOB = Record({"drop": 0.02}, {"repaired/test_asr": Count(1, 4)}, Stop(3, True), 60, "run")
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def identify(job):
     return ledger.identify(job, plan.memory_of(job))
 
 
-def past(identity, status="FINISHED", row=ROW):
-    return ledger.Past("run", status, identity, "sweep", row, 10.0, "file:///run")
+def past(identity, status="FINISHED", record=JOB):
+    return ledger.Past("run", status, identity, "sweep", record, 10.0, "file:///run")
 
 
 def judge(identity, *runs, rerun=False, cached=False):
@@ -112,7 +112,7 @@ def test_code_counts_where_it_takes_part(tmp_path, monkeypatch):
 def test_a_finished_run_stands_for_its_job():
     identity = ledger.Identity("c", "d", "k")
     cell = judge(identity, past(identity))
-    assert (cell.state, cell.why, cell.past.row) == ("done", "run", ROW)
+    assert (cell.state, cell.why, cell.past.record) == ("done", "run", JOB)
     assert judge(identity, past(identity), rerun=True).why == "rerun=true"
 
 
@@ -144,8 +144,8 @@ def test_a_made_dataset_that_is_not_there_is_never_done():
     assert judge(identity, past(identity)).past is None
 
 
-def test_a_row_travels_through_its_run():
-    assert Row.from_json(ROW.to_json(), "run") == ROW
+def test_a_record_travels_through_its_run():
+    assert Record.from_json(JOB.to_json(), "run") == JOB
 
 
 def test_the_plan_counts_and_estimates(job):

@@ -9,7 +9,7 @@ from scipy.stats import binom, binomtest, spearmanr
 
 from sweep.reports import comparison
 from sweep.results import intervals
-from sweep.results.records import Count, Curve, JobResult, Record, Stop
+from sweep.results.records import Count, Curve, Details, Record, Stop
 
 RNG = np.random.default_rng(0)
 
@@ -48,8 +48,9 @@ def job(criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0
     settings |= {"layer": "pool_3", "dataset": "standin"}
     curve = Curve((0, 1), (100, 100, 50), 100, (100, asr, 0), 100)
     scores = RNG.random(6) if scores is None else scores
-    result = JobResult(scores, curve, Stop(1, reached=True), figures, {}, {"scores": 2.0})
-    return Record(settings, result, {}, {}, run or f"{criterion}-{ordering}")
+    details = Details(scores, curve, seconds={"scores": 2.0})
+    run = run or f"{criterion}-{ordering}"
+    return Record(settings, figures, Stop(1, reached=True), len(scores), run, details)
 
 
 def test_area_is_the_mean_of_the_least_asr_for_each_loss():

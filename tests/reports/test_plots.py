@@ -27,7 +27,7 @@ def test_a_series_holds_one_curve_and_every_stop():
 
 def test_dead_is_what_sleeps_not_what_scores_nothing():
     job = record()
-    awake = replace(job, result=replace(job.result, dead=()))
+    awake = replace(job, details=replace(job.full, dead=()))
     assert plots.series([awake])[0].dead == ()
     first, second = plots.series(six())
     assert first.dead == ((0, CHANNELS // 2),)
@@ -38,7 +38,7 @@ def test_the_band_is_students_interval():
     records = [record(seed=seed) for seed in range(4)]
     (line,) = plots.series(records)
     step = 15
-    values = [100 * r.result.curve.clean_correct[step] / 1000 for r in records]
+    values = [100 * r.full.curve.clean_correct[step] / 1000 for r in records]
     half = 3.1824463 * np.std(values, ddof=1) / 2
     assert line.seeds == 4
     assert line.accuracy.mean[step] == pytest.approx(np.mean(values))
@@ -47,9 +47,9 @@ def test_the_band_is_students_interval():
 
 def test_jobs_that_stopped_early_lend_from_the_longest_curve():
     long, short = record(drop=0.1), record(drop=0.02)
-    curve = short.result.curve
+    curve = short.full.curve
     part = Curve(curve.channels[:3], curve.clean_correct[:4], 1000, curve.attack_hits[:4], 1000)
-    short = replace(short, result=replace(short.result, curve=part))
+    short = replace(short, details=replace(short.full, curve=part))
     assert len(plots.series([short, long])[0].accuracy.mean) == CHANNELS + 1
 
 

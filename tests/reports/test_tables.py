@@ -9,7 +9,7 @@ from sweep.results.records import Stop
 
 
 def rows(records):
-    return [one.row for one in records]
+    return [one.brief for one in records]
 
 
 def test_docstrings():
@@ -57,7 +57,7 @@ def test_one_seed_has_no_deviation():
 
 
 def test_a_drop_that_was_not_reached_is_marked():
-    missed = replace(record().row, stop=Stop(20, False))
+    missed = replace(record().brief, stop=Stop(20, False))
     assert "20 (drop not reached)" in tables.markdown([missed])
     both = [
         replace(row, stop=Stop(20, seed > 0))

@@ -5,27 +5,27 @@ import pytest
 
 from sweep.base.errors import ConfigError, ModelError
 from sweep.results import goals, suspicion
-from sweep.results.records import Count, Row, Stop
+from sweep.results.records import Count, Record, Stop
 
 FIGURES = {
     "repaired/valid_accuracy": Count(90, 100),
     "repaired/valid_asr": Count(40, 100),
     "repaired/valid_suspicion": Count(30, 100),
 }
-ROW = Row({}, FIGURES, Stop(1, reached=True), 60, "run")
+JOB = Record({}, FIGURES, Stop(1, reached=True), 60, "run")
 
 
 def test_both_objectives_maximise_accuracy_and_resistance():
-    assert goals.find("clean_only", None, None).values(ROW) == [0.9, 0.7]
-    assert goals.find("oracle", None, None).values(ROW) == [0.9, 0.6]
+    assert goals.find("clean_only", None, None).values(JOB) == [0.9, 0.7]
+    assert goals.find("oracle", None, None).values(JOB) == [0.9, 0.6]
     one = goals.find("oracle", ["resistance"], {"accuracy": 0.95})
-    assert one.values(ROW) == [0.6]
-    assert one.missing(ROW) == {"accuracy": pytest.approx(0.05)}
+    assert one.values(JOB) == [0.6]
+    assert one.missing(JOB) == {"accuracy": pytest.approx(0.05)}
 
 
 def test_clean_only_reads_nothing_of_poisoned_images():
     known = {name: count for name, count in FIGURES.items() if not name.endswith("asr")}
-    clean = Row({}, known, ROW.stop, 60, "run")
+    clean = Record({}, known, JOB.stop, 60, "run")
     assert goals.find("clean_only", None, None).values(clean) == [0.9, 0.7]
     with pytest.raises(KeyError):
         goals.find("oracle", None, None).values(clean)

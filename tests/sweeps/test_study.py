@@ -14,7 +14,7 @@ from sweep.base import processes
 from sweep.base.errors import ConfigError, StoreError
 from sweep.reports import study as findings
 from sweep.results import goals
-from sweep.results.records import Count, Row, Stop
+from sweep.results.records import Count, Record, Stop
 from sweep.sweeps import search, study
 from sweep.sweeps.study import Choice, Number
 
@@ -36,7 +36,7 @@ def row(accuracy=90, suspicion=50, run="run"):
         "repaired/valid_accuracy": Count(accuracy, 100),
         "repaired/valid_suspicion": Count(suspicion, 100),
     }
-    return Row({"drop": 0.04}, figures, Stop(3, reached=True), 60, run)
+    return Record({"drop": 0.04}, figures, Stop(3, reached=True), 60, run)
 
 
 def test_a_space_is_written_as_hydra_writes_sweeps():

@@ -113,11 +113,11 @@ def test_a_store_of_this_machine_is_read_as_mlflow_reads_it(store, made, monkeyp
     from sweep.tracking import history
     from sweep.tracking import store as tracking
 
-    row = records.Row({"seed": 1}, {"a": records.Count(1, 2)}, records.Stop(3, True), 4, "")
+    job = records.Record({"seed": 1}, {"a": records.Count(1, 2)}, records.Stop(3, True), 4)
     plain = {"sweep.kind": "job", "sweep.config": "c", "sweep.code": "k", "sweep.id": "s"}
     for seed, tags in enumerate(
         [
-            plain | {"sweep.data": "d", "sweep.row": row.to_json()},
+            plain | {"sweep.data": "d", "sweep.row": job.to_json()},
             plain | {"sweep.host": processes_host(), "sweep.process": processes.own_process()},
             plain | {"sweep.config": "other"},
             plain | {"sweep.kind": "parent"},
@@ -140,7 +140,7 @@ def test_a_store_of_this_machine_is_read_as_mlflow_reads_it(store, made, monkeyp
         for settings in (None, {}, {"seed": 0, "empty": ""}, {"seed": 2}):
             assert store.past_jobs(config, settings) == slow.past_jobs(config, settings)
     assert [job.identity.config for job in store.past_jobs()] == ["other", "c", "c"]
-    assert store.past_jobs(settings={"seed": 0})[1].row.figures == row.figures
+    assert store.past_jobs(settings={"seed": 0})[1].record.figures == job.figures
     assert history.look(made.parent / "nowhere", "test", {}) == []
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sweep.jobs.config import Config
-    from sweep.results.records import Row
+    from sweep.results.records import Record
 
     Digest = Callable[[Path, Path], str]
 
@@ -65,7 +65,7 @@ class Past:
         status: MLflow's word: FINISHED, FAILED, KILLED or RUNNING.
         identity: what it was known by.
         sweep: the id of the sweep that it belongs to.
-        row: its line in the summary, if it finished.
+        record: what came out, without details, if it finished.
         seconds: how long it took, if it finished.
         place: where its files lie, as a URI.
     """
@@ -74,7 +74,7 @@ class Past:
     status: str
     identity: Identity
     sweep: str
-    row: Row | None
+    record: Record | None
     seconds: float | None
     place: str
 

@@ -24,11 +24,12 @@ from sweep.data import hdf5
 from sweep.data.image_set import check_fit, open_set
 from sweep.jobs import identity, plan
 from sweep.jobs import inputs as datasets
+from sweep.jobs.config import describe
 from sweep.pruning import curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
 from sweep.results import metrics, samples, suspicion
-from sweep.results.records import JobResult
+from sweep.results.records import Details, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +64,7 @@ class Repair:
     """What a job made.
 
     Attributes:
-        result: what it found out.
+        record: what it found out.
         badnet: B.
         repaired: B'.
         test_sets: clean and poisoned; none in the job of a search.
@@ -71,7 +72,7 @@ class Repair:
             `poisoned`, each (n,).
     """
 
-    result: JobResult
+    record: Record
     badnet: keras.Model
     repaired: keras.Model
     test_sets: Mapping[str, ImageSet]
@@ -185,11 +186,15 @@ def run(config: Config) -> Repair:
         dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
         shown = list(_samples(subjects, removed, network.engine.classes))
     with clock.stage("repair"):
-        from sweep.models.surgery import describe, prune
+        from sweep.models import surgery
 
-        repaired = prune(network.model, network.engine.sites, removed)
+        repaired = surgery.prune(network.model, network.engine.sites, removed)
     facts = {
-        "badnet": {"file": str(inputs.badnet), "sha256": badnet_digest, **describe(network.model)},
+        "badnet": {
+            "file": str(inputs.badnet),
+            "sha256": badnet_digest,
+            **surgery.describe(network.model),
+        },
         "sets": {
             name: {
                 "file": str(inputs.sets[name]),
@@ -201,11 +206,9 @@ def run(config: Config) -> Repair:
         "known_files": datasets.known(digests | {"badnet": badnet_digest}),
         "incremental": network.engine.incremental,
     }
-    result = JobResult(
+    details = Details(
         scores,
         trace,
-        stop,
-        figures,
         facts,
         clock.seconds,
         dead=tuple(dead),
@@ -213,9 +216,10 @@ def run(config: Config) -> Repair:
         peak_bytes=clock.peak_bytes,
         cpu_seconds=clock.cpu_seconds,
     )
+    record = Record(describe(config), figures, stop, len(scores), details=details)
     test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
     answers = dict(_answers(subjects, removed))
-    return Repair(result, network.model, repaired, test_sets, answers)
+    return Repair(record, network.model, repaired, test_sets, answers)
 
 
 @lru_cache(maxsize=2)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sweep.base import files
-from sweep.jobs.config import describe
 from sweep.reports import plots, samples
-from sweep.results.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,38 +19,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sweep.jobs.config import Config
     from sweep.jobs.pipeline import Repair
-    from sweep.results.records import JobResult
+    from sweep.results.records import Details, Record
 
 _COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 
 
 def write(
-    folder: Path, repair: Repair, config: Config, title: str, composed: str, git: Mapping[str, str]
-) -> None:
+    folder: Path, repair: Repair, title: str, composed: str, git: Mapping[str, str]
+) -> Record:
     """Write every artifact of a job; that of a search keeps its result, curve and settings alone.
 
     Args:
         folder: where to.
         repair: what the job made.
-        config: the job's configuration.
         title: the job's name.
         composed: the configuration as YAML.
         git: commit of the code and whether it was changed, as tags.
+
+    Returns:
+        The job's record, with the versions and the commit that made it.
     """
     from sweep.models.surgery import join_goodnet
 
     folder.mkdir(parents=True, exist_ok=True)
-    result = repair.result
-    record = Record(describe(config), result, versions(), git, run_id="")
+    details = replace(repair.record.full, versions=versions(), git=git)
+    record = replace(repair.record, details=details)
     files.write_text(folder / "config.yaml", composed)
-    files.write_text(folder / "curve.csv", curve_csv(result))
+    files.write_text(folder / "curve.csv", curve_csv(details))
     files.write_text(folder / "result.json", record.to_json())
     if not repair.test_sets:
-        return  # one of many trials of a search; the chosen one is run again for the rest
+        return record  # one of many trials of a search; the chosen one is run again for the rest
     with files.replacing(folder / "samples.png") as draft:
-        samples.write_strip(draft, repair.test_sets, result.samples)
+        samples.write_strip(draft, repair.test_sets, details.samples)
     with files.replacing(folder / "answers.npz") as draft:
         small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
         np.savez_compressed(draft, **small)
@@ -64,6 +64,7 @@ def write(
     ):
         with files.replacing(folder / name) as draft:
             model.save(draft)
+    return record
 
 
 def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -75,12 +76,12 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _COMPUTES}
 
 
-def curve_csv(result: JobResult) -> str:
+def curve_csv(job: Details) -> str:
     """The curve as CSV: step, channel, score, valid_accuracy, valid_asr.
 
     Step 0 removes nothing, so its channel and score are empty.
     """
-    curve, scores = result.curve, result.scores
+    curve, scores = job.curve, job.scores
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("step", "channel", "score", "valid_accuracy", "valid_asr"))

@@ -104,14 +104,14 @@ def lines(jobs: Sequence[Record], answers: Mapping[str, Answers]) -> list[Line]:
     for _, same in groupby(sorted(jobs, key=_context), key=_context):
         group = list(same)
         base = next((job for job in group if _place(job) == BASELINE), None)
-        best = min((area(job.result.curve) for job in group if sees(job) == "oracle"), default=1)
+        best = min((area(job.full.curve) for job in group if sees(job) == "oracle"), default=1)
         for job in group:
             p_accuracy = p_asr = regret = None
             if base is not None and {job.run_id, base.run_id} <= answers.keys():
                 ours, theirs = (_right(answers[one.run_id]) for one in (job, base))
                 p_accuracy, p_asr = (mcnemar(a, b) for a, b in zip(ours, theirs, strict=True))
-            own = area(job.result.curve)
-            if base is not None and best < (most := area(base.result.curve)):
+            own = area(job.full.curve)
+            if base is not None and best < (most := area(base.full.curve)):
                 regret = (most - own) / (most - best)
             found.append(Line(job, own, p_accuracy, p_asr, regret))
     return found
@@ -155,7 +155,7 @@ _COLUMNS = ("criterion", "pruned", "B' accuracy", "B' ASR", "G accuracy", "G ASR
 
 def seconds(job: Record) -> float:
     """What scoring and curve cost, in seconds; next to nothing where the cache had them."""
-    return job.result.seconds.get("scores", 0) + job.result.seconds.get("curve", 0)
+    return job.full.seconds.get("scores", 0) + job.full.seconds.get("curve", 0)
 
 
 def as_csv(found: Sequence[Line]) -> str:
@@ -171,14 +171,14 @@ def as_csv(found: Sequence[Line]) -> str:
         ]
     )
     for line in found:
-        job, done = line.job, line.job.result
-        counts = [done.figures[name] for name in _NUMBERS]
+        job = line.job
+        counts = [job.figures[name] for name in _NUMBERS]
         numbers = [part for c in counts for part in (c.rate, *wilson(c), c.hits, c.total)]
         settings = [job.settings[name] for name in ("ordering", "drop", "seed", "layer")]
         writer.writerow(
             [
-                *(job.settings["criterion"], line.sees, *settings, done.stop.pruned),
-                *(int(done.stop.reached), *numbers, line.area, line.p_accuracy, line.p_asr),
+                *(job.settings["criterion"], line.sees, *settings, job.stop.pruned),
+                *(int(job.stop.reached), *numbers, line.area, line.p_accuracy, line.p_asr),
                 *(line.regret, round(seconds(job), 3), job.run_id),
             ]
         )
@@ -208,7 +208,7 @@ def _merit(line: Line) -> tuple[float, float]:
 
 
 def _of_goodnet(job: Record) -> tuple[Count, Count]:
-    figures = job.result.figures
+    figures = job.figures
     return figures["goodnet/test_accuracy"], figures["goodnet/test_asr"]
 
 
@@ -218,7 +218,7 @@ def _section(job: Record) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    done = line.job.result
+    done = line.job
     missed = "" if done.stop.reached else " (drop not reached)"
     return [
         line.name,
@@ -237,9 +237,9 @@ def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
     The first job of each criterion speaks for it; a criterion that scores all alike has NaN.
     """
     scores = {
-        str(job.settings["criterion"]) + _mark(job): job.result.scores for job in reversed(jobs)
+        str(job.settings["criterion"]) + _mark(job): job.full.scores for job in reversed(jobs)
     }
-    length = len(jobs[0].result.scores)
+    length = len(jobs[0].full.scores)
     names = sorted(name for name, values in scores.items() if len(values) == length)
     with np.errstate(invalid="ignore"):  # of scores that are all alike
         rho = np.atleast_2d(np.corrcoef([_ranks(scores[name]) for name in names]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sweep.reports.plots import Band, Series, Tradeoff
-    from sweep.results.records import Record, Row
+    from sweep.results.records import Record
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 # A drawing's size and the box of its axes within: left, top, right, bottom.
@@ -61,7 +61,7 @@ class About:
 
 def strip_key(record: Record) -> str:
     """A name for the sample images of a job: jobs on the same test sets share them."""
-    sets: Any = record.result.facts["sets"]
+    sets: Any = record.full.facts["sets"]
     return "-".join(str(sets[f"{kind}_test"]["sha256"])[:16] for kind in KINDS)
 
 
@@ -91,14 +91,13 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     page = jinja.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     lines, ways = plots.series(records), plots.tradeoffs(records)
     jobs = [job for _, group in tables.sections(records) for job in group]
-    rows = [job.row for job in jobs]
     overlay, outcomes = len(lines) > 1, plots.outcomes(records)
     return page.render(
         about=about,
         finding=finding(ways),
         done=len(records),
-        over_seeds=_over_seeds(rows) if tables.several_seeds(rows) else None,
-        table_data=_table(rows),
+        over_seeds=_over_seeds(jobs) if tables.several_seeds(jobs) else None,
+        table_data=_table(jobs),
         charts=[_chart(line, number) for number, line in enumerate(lines)],
         shown_charts=_CHARTS,
         overlays=[_overlay(lines, rate) for rate in ("accuracy", "asr")] if overlay else [],
@@ -138,7 +137,7 @@ def finding(ways: Sequence[Tradeoff]) -> str:
     )
 
 
-def _table(rows: Sequence[Row]) -> dict[str, Any]:
+def _table(rows: Sequence[Record]) -> dict[str, Any]:
     """A line per job: (shown, sorted by) per cell."""
     names = ["ordering", *tables.swept(rows)]
     names += ["seed"] if tables.several_seeds(rows) else []
@@ -162,7 +161,7 @@ def _cell(value: object) -> tuple[str, object]:
     return ("none" if value is None else str(value), "" if value is None else value)
 
 
-def _over_seeds(rows: Sequence[Row]) -> dict[str, Any]:
+def _over_seeds(rows: Sequence[Record]) -> dict[str, Any]:
     lines = []
     for title, jobs in tables.sections(rows):
         for drop, same in groupby(jobs, key=tables.drop_of):
@@ -287,8 +286,8 @@ def _strip(key: str, png: bytes, jobs: Sequence[Record]) -> dict[str, Any]:
     mine = [(number, job) for number, job in enumerate(jobs) if strip_key(job) == key]
     first = mine[0][1]
     classes = _classes(first)
-    columns = max(sum(s.kind == kind for s in first.result.samples) for kind in KINDS)
-    badnet: Any = first.result.facts["badnet"]
+    columns = max(sum(s.kind == kind for s in first.full.samples) for kind in KINDS)
+    badnet: Any = first.full.facts["badnet"]
     height, width = badnet["input_shape"][:2]
     return {
         "image": base64.b64encode(png).decode(),
@@ -297,12 +296,12 @@ def _strip(key: str, png: bytes, jobs: Sequence[Record]) -> dict[str, Any]:
         "height": height,
         "classes": classes,
         "jobs": [(number, tables.settings_name(job.settings)) for number, job in mine],
-        "rows": [(kind, [s for s in first.result.samples if s.kind == kind]) for kind in KINDS],
+        "rows": [(kind, [s for s in first.full.samples if s.kind == kind]) for kind in KINDS],
     }
 
 
 def _classes(record: Record) -> int:
-    badnet: Any = record.result.facts["badnet"]
+    badnet: Any = record.full.facts["badnet"]
     return int(badnet["classes"])
 
 
@@ -327,7 +326,7 @@ def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Every file that a job read, once."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records:
-        facts: Any = record.result.facts
+        facts: Any = record.full.facts
         known = facts.get("known_files", {})
         for name, entry in {"badnet": facts["badnet"], **facts["sets"]}.items():
             what = (
@@ -341,12 +340,12 @@ def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _software(records: Sequence[Record], about: About) -> list[tuple[str, str]]:
-    names = dict.fromkeys(name for record in records for name in record.versions)
+    names = dict.fromkeys(name for record in records for name in record.full.versions)
     found = [
-        (name, _few(dict.fromkeys(record.versions.get(name, "unknown") for record in records)))
+        (name, _few(dict.fromkeys(record.full.versions.get(name, "unknown") for record in records)))
         for name in names
     ]
-    states = dict.fromkeys(_git(state) for state in (about.git, *(r.git for r in records)))
+    states = dict.fromkeys(_git(state) for state in (about.git, *(r.full.git for r in records)))
     return [*found, ("git commit", _few(states))]
 
 
@@ -359,11 +358,11 @@ def _git(state: Mapping[str, str]) -> str:
 
 def _stages(records: Sequence[Record]) -> list[tuple[str, float, float, float]]:
     """Stage, seconds of all jobs, of a middling job, and the most memory in MB."""
-    names = dict.fromkeys(name for record in records for name in record.result.seconds)
+    names = dict.fromkeys(name for record in records for name in record.full.seconds)
     found = []
     for name in names:
-        spent = [record.result.seconds.get(name, 0.0) for record in records]
-        peak = max(record.result.peak_bytes.get(name, 0) for record in records)
+        spent = [record.full.seconds.get(name, 0.0) for record in records]
+        peak = max(record.full.peak_bytes.get(name, 0) for record in records)
         found.append((name, sum(spent), median(spent), peak / 1e6))
     return found
 
@@ -387,7 +386,7 @@ def _data(
         ],
         "floor": _floor(ways) if ways else 0,
         "jobs": [
-            [[s.label, s.badnet, s.repaired, s.goodnet] for s in job.result.samples]
+            [[s.label, s.badnet, s.repaired, s.goodnet] for s in job.full.samples]
             if strip_key(job) in strips
             else []
             for job in jobs

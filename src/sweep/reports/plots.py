@@ -146,20 +146,20 @@ def _series(name: str, jobs: Sequence[Record]) -> Series:
         seed = str(job.settings["seed"])
         if seed not in longest or _steps(job) > _steps(longest[seed]):
             longest[seed] = job
-    curves = [job.result.curve for job in longest.values()]
+    curves = [job.full.curve for job in longest.values()]
     length = min(len(curve.clean_correct) for curve in curves)
     accuracy = [_percent(c.clean_correct[:length], c.clean_total) for c in curves]
     asr = [_percent(c.attack_hits[:length], c.attack_total) for c in curves]
     asleep = np.ones(length - 1, bool)
     for job in longest.values():
-        dead = set(job.result.dead)
-        asleep &= [channel in dead for channel in job.result.curve.channels[: length - 1]]
+        dead = set(job.full.dead)
+        asleep &= [channel in dead for channel in job.full.curve.channels[: length - 1]]
     marks = [_mark(drop, list(same)) for drop, same in groupby(jobs, key=tables.drop_of)]
     return Series(name, _band(accuracy), _band(asr), spans(asleep), tuple(marks), len(curves))
 
 
 def _steps(job: Record) -> int:
-    return len(job.result.curve.channels)
+    return len(job.full.curve.channels)
 
 
 def _percent(counts: Sequence[int], total: int) -> list[float]:
@@ -189,10 +189,10 @@ def spans(flags: Iterable[bool] | NDArray[np.bool_]) -> tuple[tuple[int, int], .
 
 
 def _mark(drop: float, jobs: Sequence[Record]) -> Mark:
-    stops = [job.result.stop for job in jobs]
+    stops = [job.stop for job in jobs]
 
     def mean(name: str) -> float:
-        return 100 * Spread.of([job.result.figures[name].rate for job in jobs]).mean
+        return 100 * Spread.of([job.figures[name].rate for job in jobs]).mean
 
     return Mark(
         drop=drop,
@@ -216,7 +216,7 @@ def tradeoffs(records: Sequence[Record]) -> list[Tradeoff]:
 
 def _place(jobs: Sequence[Record], network: str) -> tuple[float, float]:
     rates = [
-        100 * Spread.of([job.result.figures[f"{network}/test_{rate}"].rate for job in jobs]).mean
+        100 * Spread.of([job.figures[f"{network}/test_{rate}"].rate for job in jobs]).mean
         for rate in ("asr", "accuracy")
     ]
     return rates[0], rates[1]
@@ -231,7 +231,7 @@ def outcomes(records: Sequence[Record]) -> list[Outcome]:
             parts = []
             for kind, rate in (("clean", "accuracy"), ("poisoned", "asr")):
                 hit, rejected = (
-                    100 * Spread.of([job.result.figures[name].rate for job in group]).mean
+                    100 * Spread.of([job.figures[name].rate for job in group]).mean
                     for name in (f"goodnet/test_{rate}", f"goodnet/test_{kind}_rejected")
                 )
                 parts.append((hit, rejected, max(0.0, 100 - hit - rejected)))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from sweep.results.goals import Objective
-    from sweep.results.records import Row
+    from sweep.results.records import Record
 
     # Runs the chosen job and the baseline's with the test sets.
-    Tests = Callable[[FrozenTrial], tuple[Row, Row] | None]
+    Tests = Callable[[FrozenTrial], tuple[Record, Record] | None]
 
 _SHOWN = tuple(f"{net}/test_{rate}" for net in NETWORKS for rate in ("accuracy", "asr"))
 
@@ -39,7 +39,7 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def note(trial: optuna.Trial, row: Row, goal: Objective) -> None:
+def note(trial: optuna.Trial, row: Record, goal: Objective) -> None:
     """Keep with a trial what its table shows of it, all from validation."""
     trial.set_user_attr("figures", goal.figures(row))
     trial.set_user_attr("pruned", row.stop.pruned)
@@ -170,7 +170,7 @@ def markdown(
     goal: Objective,
     trials: Sequence[FrozenTrial],
     best: Sequence[FrozenTrial],
-    tested: tuple[Row, Row] | None,
+    tested: tuple[Record, Record] | None,
 ) -> str:
     """The study in words and tables.
 
@@ -211,7 +211,7 @@ def _settings(params: Mapping[str, Any]) -> str:
     )
 
 
-def tests_table(chosen: Row, baseline: Row) -> list[str]:
+def tests_table(chosen: Record, baseline: Record) -> list[str]:
     """The chosen job next to the baseline, as Markdown, and what may be said of the difference."""
     drop = 100 * float(str(chosen.settings["drop"]))
     lines = [f"| figure | chosen | baseline at X = {drop:.3g}% |", "| --- | ---: | ---: |"]

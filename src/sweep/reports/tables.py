@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sweep.results.records import Row
+    from sweep.results.records import Record
 
 # In percent, from the report on the lab's own files: B, then (ordering, X) -> B' and G as
 # (accuracy, ASR), channels pruned.
@@ -147,12 +147,12 @@ def several_seeds(rows: Sequence[Described]) -> bool:
     return len({str(row.settings["seed"]) for row in rows}) > 1
 
 
-def header(rows: Sequence[Row]) -> tuple[str, ...]:
+def header(rows: Sequence[Record]) -> tuple[str, ...]:
     """The columns of the table."""
     return (*HEADER[:1], "seeds", *HEADER[1:]) if several_seeds(rows) else HEADER
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
+def table(rows: Sequence[Record]) -> list[tuple[str, list[tuple[str, ...]]]]:
     """Sections of the table: a title and its lines, test figures in percent.
 
     A section holds the jobs of one ordering, and of whatever else was swept besides drop and seed.
@@ -165,27 +165,27 @@ def table(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
     ]
 
 
-def _line(rows: Sequence[Row]) -> tuple[str, ...]:
+def _line(rows: Sequence[Record]) -> tuple[str, ...]:
     row = rows[0]
     cells = [f"{100 * drop_of(row):g}%", f"{row.stop.pruned}{_mark(rows)}"]
     return (*cells, *(percent(row.figures[name].rate) for name in _SHOWN))
 
 
-def _line_over_seeds(rows: Sequence[Row]) -> tuple[str, ...]:
+def _line_over_seeds(rows: Sequence[Record]) -> tuple[str, ...]:
     pruned = Spread.of([row.stop.pruned for row in rows])
     cells = [f"{100 * drop_of(rows[0]):g}%", str(len(rows)), f"{pruned}{_mark(rows)}"]
     figures = [[100 * row.figures[name].rate for row in rows] for name in _SHOWN]
     return (*cells, *(str(Spread.of(values)) for values in figures))
 
 
-def _mark(rows: Sequence[Row]) -> str:
+def _mark(rows: Sequence[Record]) -> str:
     missed = sum(not row.stop.reached for row in rows)
     if not missed:
         return ""
     return " (drop not reached)" if missed == len(rows) else f" (drop not reached in {missed})"
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Record]) -> str:
     """The table as Markdown."""
     means = " Mean ± sample standard deviation over seeds." if several_seeds(rows) else ""
     lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
@@ -198,7 +198,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def seeds_csv(rows: Sequence[Row]) -> str:
+def seeds_csv(rows: Sequence[Record]) -> str:
     """Every figure as mean, standard deviation and count over seeds, a line per section and X."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -216,7 +216,7 @@ def seeds_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Record]) -> str:
     """Every figure of every job with its settings, a line per job."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -242,7 +242,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def beside_reference(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def beside_reference(rows: Sequence[Record]) -> list[tuple[str, ...]]:
     """Lines of ordering, X, what, measured, the report's figure and the difference, in points."""
     lines: list[tuple[str, ...]] = []
     for row in rows:
@@ -288,7 +288,7 @@ def settings_name(settings: Mapping[str, object]) -> str:
     )
 
 
-def note(row: Row) -> str:
+def note(row: Record) -> str:
     """A job in a few words, for who meets its run alone."""
     reached = "" if row.stop.reached else " (the drop was not reached)"
     lines = [f"{row.stop.pruned} of {row.channels} channels pruned{reached}.", ""]

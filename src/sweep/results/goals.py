@@ -14,7 +14,7 @@ from sweep.base.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sweep.results.records import Row
+    from sweep.results.records import Record
 
 # The figure of B' that stands for the attack's survival; resistance is one minus it.
 _ATTACK = {"clean_only": "repaired/valid_suspicion", "oracle": "repaired/valid_asr"}
@@ -45,22 +45,22 @@ class Objective:
         rules = "".join(f", {name} >= {least:g}" for name, least in sorted(self.least.items()))
         return f"objective {self.name}: {' and '.join(self.names)}{rules}"
 
-    def figures(self, row: Row) -> dict[str, float]:
+    def figures(self, job: Record) -> dict[str, float]:
         """Accuracy and resistance of a job."""
-        found = row.figures
+        found = job.figures
         return {
             "accuracy": found["repaired/valid_accuracy"].rate,
             "resistance": 1 - found[self.attack].rate,
         }
 
-    def values(self, row: Row) -> list[float]:
+    def values(self, job: Record) -> list[float]:
         """What Optuna is told of a job."""
-        figures = self.figures(row)
+        figures = self.figures(job)
         return [figures[name] for name in self.names]
 
-    def missing(self, row: Row) -> dict[str, float]:
+    def missing(self, job: Record) -> dict[str, float]:
         """By how much a job misses each constraint; at most 0 where it keeps it."""
-        figures = self.figures(row)
+        figures = self.figures(job)
         return {name: least - figures[name] for name, least in self.least.items()}
 
 

@@ -1,9 +1,19 @@
-"""What travels between the rooms: counts, curves and the figures of a job; plain and frozen."""
+"""Frozen dataclasses that modules pass to each other: counts, curves and the record of a job.
+
+A record's text form (`Record.to_json`) is one JSON object, format 2:
+
+    {"format": 2, "settings": {NAME: VALUE}, "figures": {NAME: [HITS, TOTAL]},
+     "stop": [PRUNED, REACHED], "channels": C, "details": null or the fields of `Details`}
+
+Runs carry it twice: without details as the tag `sweep.row`, with them as `result.json`. Two older
+forms are read as well: format 1 of `result.json`, and the tag as a list [settings, figures, stop,
+channels].
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Of `Record` as JSON.
-_FORMAT = 1
+_FORMAT = 2
 NETWORKS = ("badnet", "repaired", "goodnet")
 
 
@@ -76,118 +85,133 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class JobResult:
-    """All that a job found out.
+class Details:
+    """What a job's own run keeps besides the summary.
 
     Attributes:
         scores: one score per channel, (C,).
         curve: the whole curve that was computed.
-        stop: where B' lies on it.
-        figures: counts by name, as `repaired/test_accuracy` (see `metrics`).
         facts: what else describes the job (checksums, shapes), JSON-able.
         seconds: time spent per stage.
         dead: channels that never differ from their removed value on clean validation.
         samples: a few test images with what the networks answer.
         peak_bytes: the most memory held per stage.
         cpu_seconds: processor time of the whole job.
+        versions: of the packages that computed it.
+        git: commit of the code and whether it was changed, as tags; empty outside of git.
     """
 
     scores: NDArray[np.float64]
     curve: Curve
-    stop: Stop
-    figures: Mapping[str, Count]
-    facts: Mapping[str, object]
-    seconds: Mapping[str, float]
+    facts: Mapping[str, object] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     dead: tuple[int, ...] = ()
     samples: tuple[Sample, ...] = ()
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished job as its run keeps it: what a report needs, without opening a network.
+    """A finished job: what a report needs, without opening a network.
 
     Attributes:
         settings: what describes the work (see `config.describe`).
-        result: what came out.
-        versions: of the packages that computed it.
-        git: commit of the code and whether it was changed, as tags; empty outside of git.
-        run_id: the MLflow run that holds the rest.
-    """
-
-    settings: Mapping[str, object]
-    result: JobResult
-    versions: Mapping[str, str]
-    git: Mapping[str, str]
-    run_id: str
-
-    @property
-    def row(self) -> Row:
-        """Its line in the summary."""
-        done = self.result
-        return Row(self.settings, done.figures, done.stop, len(done.scores), self.run_id)
-
-    def to_json(self) -> str:
-        """All but the run's id, for the run itself to keep."""
-        plain = asdict(self)
-        del plain["run_id"]
-        plain["result"]["scores"] = self.result.scores.tolist()
-        return json.dumps({"format": _FORMAT, **plain})
-
-    @classmethod
-    def from_json(cls, text: str, run_id: str) -> Record:
-        """What `to_json` wrote.
-
-        Raises:
-            ValueError: it was not, or by another version.
-        """
-        plain = json.loads(text)
-        if not isinstance(plain, dict) or plain.pop("format", None) != _FORMAT:
-            raise ValueError("not a job's result in this version's format")
-        result = plain.pop("result")
-        curve: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in result["curve"].items()
-        }
-        result |= {
-            "scores": np.array(result["scores"], np.float64),
-            "curve": Curve(**curve),
-            "stop": Stop(**result["stop"]),
-            "figures": {name: Count(**count) for name, count in result["figures"].items()},
-            "dead": tuple(result["dead"]),
-            "samples": tuple(Sample(**sample) for sample in result["samples"]),
-        }
-        return cls(result=JobResult(**result), run_id=run_id, **plain)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One job's line in the summary.
-
-    Attributes:
-        settings: what describes the work (see `config.describe`).
-        figures: counts by name.
-        stop: where B' lies.
+        figures: counts by name, as `repaired/test_accuracy` (see `metrics`).
+        stop: where B' lies on the curve.
         channels: how many channels there are, C.
-        run_id: the MLflow run that holds the rest.
+        run_id: the MLflow run that holds the rest; empty where none does.
+        details: the rest; None in a summary of many jobs.
     """
 
     settings: Mapping[str, object]
     figures: Mapping[str, Count]
     stop: Stop
     channels: int
-    run_id: str
+    run_id: str = ""
+    details: Details | None = None
+
+    @property
+    def full(self) -> Details:
+        """The details.
+
+        Raises:
+            ValueError: the record has none.
+        """
+        if self.details is None:
+            raise ValueError("a record without details holds figures alone")
+        return self.details
+
+    @property
+    def brief(self) -> Record:
+        """The record without its details."""
+        return replace(self, details=None)
 
     def to_json(self) -> str:
-        """All but the run's id, for the run itself to carry."""
-        figures = {name: (count.hits, count.total) for name, count in self.figures.items()}
-        stop = (self.stop.pruned, self.stop.reached)
-        return json.dumps([dict(self.settings), figures, stop, self.channels])
+        """The text form, without the run's id."""
+        details = None
+        if self.details is not None:
+            details = asdict(self.details) | {"scores": self.details.scores.tolist()}
+        plain = {
+            "format": _FORMAT,
+            "settings": dict(self.settings),
+            "figures": {name: (count.hits, count.total) for name, count in self.figures.items()},
+            "stop": (self.stop.pruned, self.stop.reached),
+            "channels": self.channels,
+            "details": details,
+        }
+        return json.dumps(plain)
 
     @classmethod
-    def from_json(cls, text: str, run_id: str) -> Row:
-        """What `to_json` wrote."""
-        settings, figures, stop, channels = json.loads(text)
-        counts = {name: Count(*count) for name, count in figures.items()}
-        return cls(settings, counts, Stop(*stop), channels, run_id)
+    def from_json(cls, text: str, run_id: str) -> Record:
+        """Read the text form of this version or of an earlier one.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        plain = _upgraded(json.loads(text))
+        if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
+            raise ValueError("not a job's record in a format that this version knows")
+        return cls(
+            settings=plain["settings"],
+            figures={name: Count(*count) for name, count in plain["figures"].items()},
+            stop=Stop(*plain["stop"]),
+            channels=plain["channels"],
+            run_id=run_id,
+            details=_details(plain["details"]) if plain["details"] else None,
+        )
+
+
+def _details(plain: dict[str, Any]) -> Details:
+    curve: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in plain["curve"].items()
+    }
+    read = {
+        "scores": np.array(plain["scores"], np.float64),
+        "curve": Curve(**curve),
+        "dead": tuple(plain["dead"]),
+        "samples": tuple(Sample(**sample) for sample in plain["samples"]),
+    }
+    return Details(**plain | read)
+
+
+def _upgraded(plain: Any) -> Any:
+    """Older text forms as format 2; anything else as it is."""
+    if isinstance(plain, list) and len(plain) == 4:
+        names = ("settings", "figures", "stop", "channels", "format", "details")
+        return dict(zip(names, (*plain, _FORMAT, None), strict=True))
+    if isinstance(plain, dict) and plain.get("format") == 1:
+        details = plain["result"] | {name: plain[name] for name in ("versions", "git")}
+        figures, stop = details.pop("figures"), details.pop("stop")
+        return {
+            "format": _FORMAT,
+            "settings": plain["settings"],
+            "figures": {name: (one["hits"], one["total"]) for name, one in figures.items()},
+            "stop": (stop["pruned"], stop["reached"]),
+            "channels": len(details["scores"]),
+            "details": details,
+        }
+    return plain

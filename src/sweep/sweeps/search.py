@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.base.errors import ConfigError
 from sweep.reports import study as findings
 from sweep.results import goals
-from sweep.results.records import Row
+from sweep.results.records import Record
 from sweep.sweeps import session, study
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class _Tests:
     identity: str
     number: int
 
-    def __call__(self, trial: optuna.trial.FrozenTrial) -> tuple[Row, Row] | None:
+    def __call__(self, trial: optuna.trial.FrozenTrial) -> tuple[Record, Record] | None:
         """The rows of the chosen job and of the baseline at the same drop, if both succeed."""
         from optuna.trial import FixedTrial
 
@@ -151,10 +151,10 @@ class _Tests:
             [
                 (session.command_of(job), row)
                 for job, row in zip(jobs, rows, strict=False)
-                if not isinstance(row, Row)
+                if not isinstance(row, Record)
             ]
         )
-        done = [row for row in rows if isinstance(row, Row)]
+        done = [row for row in rows if isinstance(row, Record)]
         return (done[0], done[1]) if len(done) == len(jobs) else None
 
 
@@ -210,7 +210,7 @@ class Worker:
         errors = []
         for trial, job, back in zip(trials, jobs, returns, strict=False):
             value = session.value_of(back)
-            if isinstance(value, Row):
+            if isinstance(value, Record):
                 self._finish(trial, value)
             else:
                 study.give_back(self.study, trial.number, trial.params, None)
@@ -219,7 +219,7 @@ class Worker:
             study.give_back(self.study, trial.number, trial.params, study.job_of(trial))
         return errors
 
-    def _finish(self, trial: optuna.Trial, row: Row) -> None:
+    def _finish(self, trial: optuna.Trial, row: Record) -> None:
         findings.note(trial, row, self.goal)
         for name, missing in self.goal.missing(row).items():
             trial.set_constraint(name, missing)

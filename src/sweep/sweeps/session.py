@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from sweep.jobs import identity as ledger
 from sweep.jobs import plan
 from sweep.jobs.config import Objective, describe, root
 from sweep.reports import comparison, tables
-from sweep.results.records import Record, Row
+from sweep.results.records import Record
 from sweep.tracking import history
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def sweep_id(config: Config) -> str:
     return "/".join(Path(config.tracking.sweep).parts[-2:])
 
 
-def run_job(config: Config, composed: str, folder: Path) -> Row:
+def run_job(config: Config, composed: str, folder: Path) -> Record:
     """Do one job as an MLflow run, nested in its sweep's run if there is one.
 
     One process does a job, others that want the same one wait and take its result.
@@ -68,8 +69,8 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
         store.bury_the_dead(identity.config)  # an attempt that was cut off, before a requeue
         runs = store.past_jobs(identity.config)
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
-        if done is not None and done.row is not None:
-            return done.row
+        if done is not None and done.record is not None:
+            return done.record
         sees = criteria.sees(config.criterion.name, config.criterion.params)
         parent, log = store.find_parent(sweep_id(config)), folder / "sweep.log"
         origin = store.origin(parent) if parent else {}
@@ -80,18 +81,17 @@ def run_job(config: Config, composed: str, folder: Path) -> Row:
         with store.run(name, tags, parent, log) as run_id:
             store.log_settings(run_id, settings | {"sees": sees})
             repair = pipeline.run(config)
-            result = repair.result
             with progress.bar("tracking"), tempfile.TemporaryDirectory(dir=folder) as drafts:
-                artifacts.write(Path(drafts), repair, config, name, composed, git)
+                record = artifacts.write(Path(drafts), repair, name, composed, git)
                 store.log_files(run_id, Path(drafts))
                 if config.tracking.log_model and repair.test_sets:
-                    store.log_goodnet(run_id, Path(drafts) / "goodnet.keras", result.facts)
-            store.log_inputs(run_id, result.facts)
-            store.log_result(run_id, result)
-            row = Row(settings, result.figures, result.stop, len(result.scores), run_id)
-            note = {"sweep.row": row.to_json(), "mlflow.note.content": tables.note(row)}
+                    store.log_goodnet(run_id, Path(drafts) / "goodnet.keras", record.full.facts)
+            store.log_inputs(run_id, record.full.facts)
+            store.log_result(run_id, record)
+            brief = replace(record.brief, run_id=run_id)
+            note = {"sweep.row": brief.to_json(), "mlflow.note.content": tables.note(brief)}
             store.tag(run_id, note | _identify(config).tags())
-    return row
+    return brief
 
 
 def _identify(config: Config) -> ledger.Identity:
@@ -235,22 +235,22 @@ def interruptible(
         signal.signal(signal.SIGTERM, before)
 
 
-def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[Row]:
+def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[Record]:
     """The lines of all jobs that are done, in the order of the grid."""
-    rows = {index: cell.past.row for index, cell in enumerate(todo.cells) if cell.past}
+    rows = {index: cell.past.record for index, cell in enumerate(todo.cells) if cell.past}
     rows |= {
         index: value
         for index, value in zip(todo.waiting, map(value_of, returns), strict=False)
-        if isinstance(value, Row)
+        if isinstance(value, Record)
     }
     if len(returns) < len(todo.waiting):  # interrupted: the store knows how far it came
         known = {todo.identities[index].config: index for index in todo.waiting}
         for run in store.past_jobs(settings=plan.shared_settings(todo.configs)):
             index = known.get(run.identity.config)
-            if index is None or run.status != "FINISHED" or run.row is None:
+            if index is None or run.status != "FINISHED" or run.record is None:
                 continue
             if run.identity.code == todo.identities[index].code:
-                rows.setdefault(index, run.row)
+                rows.setdefault(index, run.record)
     return [row for _, row in sorted(rows.items()) if row]
 
 
@@ -275,7 +275,7 @@ def _show_plan(todo: plan.Plan) -> None:
     print(f"{todo.states()}\n{todo.needs()}")
 
 
-def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: page.About) -> None:
+def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.About) -> None:
     from sweep.reports import page
 
     table = tables.markdown(rows)
@@ -296,7 +296,7 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Row], about: page.Abo
     store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
 
 
-def _records(store: Store, rows: Sequence[Row]) -> list[Record]:
+def _records(store: Store, rows: Sequence[Record]) -> list[Record]:
     """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
     kept = store.read_all([row.run_id for row in rows], "result.json")
     return [Record.from_json(text.decode(), run_id) for run_id, text in kept.items()]
@@ -310,7 +310,7 @@ def _answers(store: Store, records: Sequence[Record]) -> dict[str, comparison.An
     return {run: opened[packed] for run, packed in kept.items()}
 
 
-def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> None:
+def _show(rows: Sequence[Record], store: Store, run_id: str, config: Config) -> None:
     out = console()
     for title, lines in tables.table(rows):
         table = Table(title=f"{title}, test sets, percent", title_justify="left")
@@ -327,7 +327,7 @@ def _show(rows: Sequence[Row], store: Store, run_id: str, config: Config) -> Non
     print(f"Runs lie in {without_password(store.uri)}; look at them with: {store.page(run_id)}")
 
 
-def _show_reference(rows: Sequence[Row], out: Console) -> None:
+def _show_reference(rows: Sequence[Record], out: Console) -> None:
     lines = tables.beside_reference(rows)
     if not lines:
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sweep.base.errors import StoreError
 from sweep.base.processes import is_gone
 from sweep.jobs.identity import Identity, Past
-from sweep.results.records import Row
+from sweep.results.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ def of_run(
     run_id: str, place: str, status: str, start: int, end: int | None, tags: Mapping[str, str]
 ) -> Past:
     """A job as its run tells it; times in milliseconds, as MLflow keeps them."""
-    row = tags.get("sweep.row")
+    record = tags.get("sweep.row")
     return Past(
         run_id=run_id,
         status=status,
@@ -55,7 +55,7 @@ def of_run(
             tags.get("sweep.config", ""), tags.get("sweep.data"), tags.get("sweep.code", "")
         ),
         sweep=tags.get("sweep.id", ""),
-        row=Row.from_json(row, run_id) if row else None,
+        record=Record.from_json(record, run_id) if record else None,
         seconds=(end - start) / 1000 if end else None,
         place=place,
     )

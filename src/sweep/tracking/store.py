@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from sweep.jobs.identity import Past
-    from sweep.results.records import JobResult
+    from sweep.results.records import Record
 
 _LOG = logging.getLogger("sweep")
 _METRICS_A_CALL = 1000
@@ -254,7 +254,7 @@ class Store:
             job = _told(self.client.get_run(run_id))
         except MlflowException:
             job = None
-        text = self.read(run_id, "config.yaml") if job and job.row else None
+        text = self.read(run_id, "config.yaml") if job and job.record else None
         if job is None or job.status != "FINISHED" or text is None:
             state = f"a run that is no job or {job.status}" if job else "no such run"
             raise StoreError(
@@ -305,10 +305,10 @@ class Store:
         for start in range(0, len(params), _PARAMS_A_CALL):
             self.client.log_batch(run_id, params=params[start : start + _PARAMS_A_CALL])
 
-    def log_result(self, run_id: str, result: JobResult) -> None:
+    def log_result(self, run_id: str, job: Record) -> None:
         """Log the curve as step metrics and every final figure."""
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value, step in _metrics_of(result)]
+        metrics = [Metric(name, value, now, step) for name, value, step in _metrics_of(job)]
         for start in range(0, len(metrics), _METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
@@ -378,7 +378,7 @@ class Store:
         self.client.download_artifacts(run_id, "", str(folder))
 
     def log_inputs(self, run_id: str, facts: Mapping[str, Any]) -> None:
-        """Log the image sets that a job read; `facts` as in `JobResult`."""
+        """Log the image sets that a job read; `facts` as in `Details`."""
         inputs = []
         for name, entry in facts["sets"].items():
             source = json.dumps({"uri": entry["file"]})
@@ -399,7 +399,7 @@ class Store:
         Args:
             run_id: the job's run.
             file: G as `.keras`; it is copied, not saved again.
-            facts: as in `JobResult`.
+            facts: as in `Details`.
         """
         import mlflow.keras
 
@@ -454,23 +454,23 @@ def _told(run: Run) -> Past:
     )
 
 
-def _metrics_of(result: JobResult) -> Iterator[tuple[str, float, int]]:
+def _metrics_of(job: Record) -> Iterator[tuple[str, float, int]]:
     # MLflow's compare page draws the metric that was logged first.
-    for name in sorted(result.figures, key=lambda name: not name.startswith("goodnet/test")):
-        yield name, result.figures[name].rate, 0
-    yield "pruned_channels", result.stop.pruned, 0
-    yield "drop_reached", float(result.stop.reached), 0
-    curve = result.curve
+    for name in sorted(job.figures, key=lambda name: not name.startswith("goodnet/test")):
+        yield name, job.figures[name].rate, 0
+    yield "pruned_channels", job.stop.pruned, 0
+    yield "drop_reached", float(job.stop.reached), 0
+    details, curve = job.full, job.full.curve
     for step, (right, hits) in enumerate(zip(curve.clean_correct, curve.attack_hits, strict=True)):
         yield "curve/valid_accuracy", right / curve.clean_total, step
         yield "curve/valid_asr", hits / curve.attack_total, step
     for step, channel in enumerate(curve.channels, start=1):
         yield "curve/channel", channel, step
-    for stage, seconds in result.seconds.items():
+    for stage, seconds in details.seconds.items():
         yield f"seconds/{stage}", seconds, 0
     # MLflow shows what lies under `system/` on a page of its own.
-    yield "system/cpu_seconds", result.cpu_seconds, 0
-    yield "system/peak_memory_megabytes", max(result.peak_bytes.values(), default=0) / 1e6, 0
+    yield "system/cpu_seconds", details.cpu_seconds, 0
+    yield "system/peak_memory_megabytes", max(details.peak_bytes.values(), default=0) / 1e6, 0
 
 
 def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE) -> Store:
