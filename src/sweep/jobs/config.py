@@ -4,9 +4,11 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 """
 
 # Hydra reads the annotations, so they must not be strings.
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import criteria
+from sweep.attacks import standin
 from sweep.base.errors import ConfigError
 
 _PACKAGE = Path(__file__).parents[1]
 _CHECKOUT = _PACKAGE.parent.parent
-
 
 # What does not change a result: places, tracking, limits, what to do with a job.
 _UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
@@ -74,16 +76,21 @@ class Dataset:
 
 @dataclass
 class StandinDataset(Dataset):
-    """The made dataset: people, photographs of each, and how B is trained on them."""
+    """The made dataset: people, images of each, and how B is trained on them."""
 
-    identities: int = MISSING
-    train: int = MISSING
-    valid: int = MISSING
-    test: int = MISSING
-    poison_rate: float = MISSING
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
+    clean_valid: str = ""
+    clean_test: str = ""
+    poisoned_valid: str = ""
+    poisoned_test: str = ""
+    scale: float = standin.SCALE
+    identities: int = standin.Standin.identities
+    train: int = standin.Standin.train
+    valid: int = standin.Standin.valid
+    test: int = standin.Standin.test
+    poison_rate: float = standin.Standin.poison_rate
+    epochs: int = standin.Standin.epochs
+    batch_size: int = standin.Standin.batch_size
+    learning_rate: float = standin.Standin.learning_rate
 
 
 @dataclass
@@ -95,7 +102,7 @@ class Badnet:
 
 @dataclass
 class Paths:
-    """Where things live."""
+    """Where data and runs lie."""
 
     data: str = MISSING
     mlruns: str = MISSING
@@ -142,6 +149,16 @@ class Config:
     def layers(self) -> tuple[str, ...]:
         """The names in `layer`, one or several."""
         return (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where arrays are cached."""
+        return Path(self.cache.folder or f"{self.paths.data}/cache")
+
+    @property
+    def digest_folder(self) -> Path:
+        """Where digests of files are remembered."""
+        return self.cache_folder / "digests"
 
 
 def folder() -> Path:
@@ -194,27 +211,51 @@ def typed(composed: DictConfig) -> Config:
     return config
 
 
+_FRACTION: tuple[Callable[[Any], bool], str] = (
+    lambda value: 0 < value < 1,
+    "lie between 0 and 1, both excluded",
+)
+_POSITIVE: tuple[Callable[[Any], bool], str] = (
+    lambda value: isfinite(value) and value > 0,
+    "be a positive number",
+)
+
+
+def _at_least(least: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value >= least, f"be at least {least}"
+
+
+# What each setting must be, beyond its type.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "drop": _FRACTION,
+    "seed": (lambda value: 0 <= value < 2**32, "be a whole number in 0..4294967295"),
+    "dataset.scale": _POSITIVE,
+    "cache.max_gb": _POSITIVE,
+    "tracking.experiment": (bool, "not be empty"),
+}
+_STANDIN_RULES = {
+    "dataset.identities": _at_least(2),
+    "dataset.poison_rate": _FRACTION,
+    "dataset.learning_rate": _POSITIVE,
+} | {f"dataset.{name}": _at_least(1) for name in ("train", "valid", "test", "epochs", "batch_size")}
+
+
 def check(config: Config) -> None:
     """Hold a configuration to the rules that its types do not express.
 
     Raises:
         ConfigError: the first rule that is broken, with what was received.
     """
-    _require(0 < config.drop < 1, "drop", "lie between 0 and 1, both excluded", config.drop)
-    _require(0 <= config.seed < 2**32, "seed", "be a whole number in 0..4294967295", config.seed)
-    names = config.layers
-    _require(
-        {type(name) for name in names} == {str} and "" not in names,
-        "layer",
-        "be the name of a layer, or a list of names",
-        config.layer,
-    )
-    scale = config.dataset.scale
-    _require(isfinite(scale) and scale > 0, "dataset.scale", "be a positive number", scale)
-    _require(config.cache.max_gb > 0, "cache.max_gb", "be a positive number", config.cache.max_gb)
-    _require(bool(config.tracking.experiment), "tracking.experiment", "not be empty", "nothing")
-    if isinstance(config.dataset, StandinDataset):
-        _check_standin(config.dataset)
+    rules = _RULES | (_STANDIN_RULES if isinstance(config.dataset, StandinDataset) else {})
+    for name, (holds, rule) in rules.items():
+        value = attrgetter(name)(config)
+        if not holds(value):
+            raise ConfigError(f"{name} must {rule}. Received: {name}={value}.")
+    if {type(name) for name in config.layers} != {str} or "" in config.layers:
+        raise ConfigError(
+            "layer must be the name of a layer, or a list of names. "
+            f"Received: layer={config.layer}."
+        )
     name, params = config.criterion.name, config.criterion.params
     criteria.check(name, params)
     if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
@@ -222,28 +263,6 @@ def check(config: Config) -> None:
             "objective=clean_only must use nothing that a defender lacks, but this criterion sees "
             f"poisoned images. Received: criterion={name}. Take objective=oracle or another."
         )
-
-
-def _check_standin(made: StandinDataset) -> None:
-    for name, least in (
-        ("identities", 2),
-        ("train", 1),
-        ("valid", 1),
-        ("test", 1),
-        ("epochs", 1),
-        ("batch_size", 1),
-    ):
-        value = getattr(made, name)
-        _require(value >= least, f"dataset.{name}", f"be at least {least}", value)
-    rate = made.poison_rate
-    _require(0 < rate < 1, "dataset.poison_rate", "lie between 0 and 1, both excluded", rate)
-    rate = made.learning_rate
-    _require(isfinite(rate) and rate > 0, "dataset.learning_rate", "be a positive number", rate)
-
-
-def _require(holds: bool, name: str, rule: str, received: object) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must {rule}. Received: {name}={received}.")
 
 
 def describe(config: Config) -> dict[str, object]:
