@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import show
 from sweep import __main__ as command_line
-from sweep.jobs import config, identity, plan
+from sweep.jobs import config, identity
 from sweep.jobs.config import describe
 from sweep.reports import tables
 from sweep.results.records import Record
@@ -91,7 +91,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
         cells: each gets a run of its own, with artifacts.
         runs: how many runs there are in the end; those beyond the cells are of other work.
     """
-    identities = [identity.identify(cell, plan.memory_of(cell)) for cell in cells]
+    identities = [identity.identify(cell) for cell in cells]
     with closing(sqlite3.connect(work / "mlruns" / "mlflow.db")) as store, store:
         (template,) = store.execute(
             "SELECT run_uuid FROM tags WHERE key = 'sweep.kind' AND value = 'job'"

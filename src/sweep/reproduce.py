@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.base.errors import SweepError
-from sweep.jobs import config, plan
+from sweep.jobs import config
 from sweep.jobs import identity as ledger
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     chosen = _configured(text)
     if data is not None:
         chosen.paths.data = str(data)
-    identity = ledger.identify(chosen, plan.memory_of(chosen))
+    identity = ledger.identify(chosen)
     for part, now, then in (
         ("data", identity.data, past.identity.data),
         ("code", identity.code, past.identity.code),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sweep import criteria
@@ -237,8 +238,10 @@ class TestContract:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_yaml_gives_the_defaults(self, name):
-        path = config.folder() / "criterion" / f"{name}.yaml"
-        settings = OmegaConf.to_container(OmegaConf.load(path))
+        config.register()
+        with initialize_config_dir(str(config.folder()), version_base="1.3"):
+            composed = compose("config", [f"criterion={name}", "tracking.sweep=x"])
+        settings = OmegaConf.to_container(composed.criterion)
         signature = inspect.signature(criteria.find(name).function)
         defaults = {key: p.default for key, p in [*signature.parameters.items()][1:]}
         assert settings["name"] == name
@@ -287,7 +290,11 @@ class TestWhatThePipelineHandsOver:
 
     def test_clean_criteria_get_no_poisoned_set(self, tmp_path, shown, network):
         clean = SimpleNamespace(
-            network=network, key="clean", labels=shown.labels, activations=shown.activations
+            network=network,
+            key="clean",
+            labels=shown.labels,
+            label_key="labels",
+            activations=shown.activations,
         )
         scores = self.choose("taylor", tmp_path, clean, None)
         np.testing.assert_array_equal(scores, criteria.score("taylor", shown, {}))

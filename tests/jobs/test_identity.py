@@ -33,7 +33,7 @@ def job(tmp_path):
 
 
 def identify(job):
-    return ledger.identify(job, plan.memory_of(job))
+    return ledger.identify(job)
 
 
 def past(identity, status="FINISHED", record=JOB):
@@ -83,30 +83,93 @@ def test_a_search_is_known_without_the_test_sets(job):
     assert identify(trial) == first
 
 
-def test_code_counts_where_it_takes_part(tmp_path, monkeypatch):
-    package = tmp_path / "sweep"
-    shutil.copytree(Path(sweep.__file__).parent, package, ignore=shutil.ignore_patterns("__pyc*"))
-    monkeypatch.setattr(ledger, "__file__", str(package / "jobs" / "identity.py"))
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the code to change; `key` names what computes a job's result."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(Path(sweep.__file__).parent, folder, ignore=shutil.ignore_patterns("__pyc*"))
+    monkeypatch.setattr(ledger, "_ROOT", tmp_path)
 
-    def key(*used):
-        ledger.code_key.cache_clear()
-        ledger._meaning.cache_clear()
-        return ledger.code_key(frozenset(f"sweep.criteria.{name}" for name in used))
+    def key(criterion, **params):
+        forget()
+        return ledger.code_key("sweep.jobs.pipeline", *ledger.modules(criterion, params))
 
-    def append(name, text):
-        with (package / name).open("a") as file:
+    def append(module, text):
+        with (folder / module).open("a") as file:
             file.write(text)
 
-    plain, weights = key("activation"), key("weights")
-    append("pruning/curve.py", "\n# a remark\n")
-    append("reports/plots.py", "\nCOLOUR = 1\n")
-    assert key("activation") == plain
+    def forget():
+        ledger.code_key.cache_clear()
+        ledger._read.cache_clear()
+
+    yield key, append
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("pruning/curve.py", "\n# a comment\n"),
+        ("pruning/curve.py", '\n"""A docstring."""\n'),
+        ("pruning/curve.py", "\nif TYPE_CHECKING:\n    import ast\n"),
+        ("reports/plots.py", "\nCOLOUR = 1\n"),
+        ("attacks/faces.py", "\nNOSE = 1\n"),
+        ("attacks/standin.py", "\nMORE = 1\n"),
+        ("criteria/weights.py", "\nLIMIT = 1\n"),
+        ("criteria/new.py", "\nLIMIT = 1\n"),
+        ("criteria/__init__.py", "\nfrom sweep.criteria import new\n"),
+        ("jobs/plan.py", "\nLIMIT = 1\n"),
+        ("tracking/store.py", "\nLIMIT = 1\n"),
+    ],
+)
+def test_code_that_computes_no_result_does_not_count(package, module, text):
+    key, append = package
+    before = key("mean_activation")
+    append(module, text)
+    assert key("mean_activation") == before
+
+
+@pytest.mark.parametrize(
+    ("criterion", "module"),
+    [
+        ("mean_activation", "pruning/curve.py"),
+        ("mean_activation", "pruning/linear.py"),
+        ("mean_activation", "models/load.py"),
+        ("mean_activation", "data/image_set.py"),
+        ("mean_activation", "results/goodnet.py"),
+        ("mean_activation", "results/suspicion.py"),
+        ("mean_activation", "jobs/subject.py"),
+        ("mean_activation", "base/threads.py"),
+        ("mean_activation", "base/tensorflow_runtime.py"),
+        ("mean_activation", "criteria/activation.py"),
+        ("mean_activation", "criteria/registry.py"),
+        ("oracle_greedy", "criteria/oracle.py"),
+        ("oracle_greedy", "criteria/removal.py"),  # which its module imports
+    ],
+)
+def test_code_that_computes_a_result_counts(package, criterion, module):
+    key, append = package
+    before = key(criterion)
+    append(module, "\nLIMIT = 1\n")
+    assert key(criterion) != before
+
+
+def test_the_members_of_a_blend_count(package):
+    key, append = package
+    with_l1, with_taylor = (key("blend", weights={name: 1.0}) for name in ("l1", "taylor"))
     append("criteria/weights.py", "\nLIMIT = 1\n")
-    assert key("activation") == plain
-    assert key("weights") != weights
-    append("pruning/curve.py", "\nLIMIT = 1\n")
-    assert key("activation") != plain
+    assert key("blend", weights={"l1": 1.0}) != with_l1
+    assert key("blend", weights={"taylor": 1.0}) == with_taylor
+
+
+def test_cached_arrays_do_not_depend_on_what_is_counted_later(package):
+    _, append = package
+    before = ledger.code_key("sweep.jobs.subject")
+    for module in ("results/metrics.py", "results/suspicion.py", "criteria/registry.py"):
+        append(module, "\nLIMIT = 1\n")
     ledger.code_key.cache_clear()
+    ledger._read.cache_clear()
+    assert ledger.code_key("sweep.jobs.subject") == before
 
 
 def test_a_finished_run_stands_for_its_job():
@@ -160,10 +223,10 @@ def test_the_plan_counts_and_estimates(job):
 
 def test_the_plan_knows_cached_activations(job):
     identity = identify(job)
-    plan.mark_cached(job, identity.data, ["x"])
+    ledger.mark_cached(job, identity.data, ["x"])
     assert plan.make([job], []).cells[0].state == "new"
-    (plan.cache_of(job) / "activations-x.npy").write_bytes(b"")
+    (job.cache_folder / "activations-x.npy").write_bytes(b"")
     assert plan.make([job], []).cells[0].state == "cached"
-    (mark,) = (plan.cache_of(job) / "marks").iterdir()
+    (mark,) = (job.cache_folder / "marks").iterdir()
     mark.write_text(mark.read_text()[:-1])  # torn by a kill
     assert plan.make([job], []).cells[0].state == "new"

@@ -7,6 +7,7 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from inspect import signature
 from math import isfinite
 from operator import attrgetter
 from pathlib import Path
@@ -181,7 +182,10 @@ def register() -> None:
     for name in ("joblib.yaml", "ray.yaml"):
         store.repo["hydra"]["launcher"].pop(name, None)
     store.store(name="schema", node=Config)
-    store.store(group="schema/criterion", name="criterion", node=Criterion)
+    for name in criteria.names():
+        taken = [*signature(criteria.find(name).function).parameters.values()][1:]
+        params = {parameter.name: parameter.default for parameter in taken}
+        store.store(group="schema/criterion", name=name, node=Criterion(name, params))
     store.store(group="schema/dataset", name="dataset", node=Dataset)
     store.store(group="schema/dataset", name="standin", node=StandinDataset)
 

@@ -1,12 +1,15 @@
 """What a job is known by, and whether it needs to run.
 
-A job is identified by its resolved configuration, the content of B and the image sets, and the
-code that computes results; a finished run with that identity is the job's result.
+A job is identified by the settings that describe it, the content of B and the image sets, and the
+code that computes results; a finished run with that identity is the job's result. Plans, runs,
+resumption and the summary after Ctrl-C all go by `judge`.
 """
 
 from __future__ import annotations
 
 import ast
+import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -26,16 +29,15 @@ if TYPE_CHECKING:
 
     Digest = Callable[[Path, Path], str]
 
-# Folders and modules whose code computes results; what else there is prepares or shows them.
-_FOLDERS = ("criteria", "data", "models", "pruning")
-_MODULES = frozenset(
-    (
-        *("base/tensorflow_runtime.py", "base/threads.py", "jobs/pipeline.py"),
-        *("results/goodnet.py", "results/metrics.py", "results/suspicion.py"),
-    )
+_ROOT = Path(__file__).parents[2]
+# Folders and modules whose code computes results, as far as a job's own modules import them. The
+# others prepare, keep or show results; `records` is their form.
+_COMPUTES = re.compile(
+    r"sweep\.((criteria|data|models|pruning|repairs)\.\w+|results\.(?!records$)\w+"
+    r"|base\.(tensorflow_runtime|threads)|jobs\.(pipeline|subject))"
 )
-_COMPUTES = ("tensorflow", "keras", "numpy", "h5py")
-# Where files lie; what is in them is told by their content.
+_LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
+# Where files lie; what is in them is known by their content.
 _PLACES = ("badnet.path", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
 
 
@@ -94,52 +96,100 @@ class Cell:
     past: Past | None = None
 
 
-def identify(config: Config, memory: Path, digest: Digest = files.digest) -> Identity:
+def identify(config: Config, digest: Digest = files.digest) -> Identity:
     """What a job is known by, as far as it is there.
 
     Args:
         config: the job.
-        memory: folder of remembered digests.
-        digest: gives a file's SHA-256; who identifies many jobs reads each file once.
+        digest: gives a file's SHA-256 from its path and a folder of remembered digests; whoever
+            identifies many jobs reads each file once.
     """
     inputs = datasets.find(config)
     paths = [*inputs.sets.values(), inputs.badnet]
     data = None
     if all(path.is_file() for path in paths):
-        data = files.key([digest(path, memory) for path in paths])
+        data = content_key([digest(path, config.digest_folder) for path in paths])
     settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
     used = modules(config.criterion.name, config.criterion.params)
-    return Identity(files.key(settings), data, code_key(used))
+    return Identity(files.key(settings), data, code_key("sweep.jobs.pipeline", *used))
 
 
-def modules(criterion: str, params: Mapping[str, Any]) -> frozenset[str]:
-    """The modules of a criterion, and of the members that a blend names in its weights."""
-    names = [criterion, *params.get("weights", ())]
-    return frozenset(criteria.find(name).function.__module__ for name in names)
+def content_key(digests: Sequence[str]) -> str:
+    """A name for the content of a job's files: of the image sets in their order, and of B."""
+    return files.key(list(digests))
+
+
+def modules(criterion: str, params: Mapping[str, Any]) -> list[str]:
+    """The modules that score: a criterion's, and those of the members that a blend names."""
+    names = [criterion, *(params.get("weights") or ())]
+    own = {criteria.find(name).function.__module__ for name in names}
+    return ["sweep.criteria.registry", *sorted(own)]
 
 
 @cache
-def _meaning(path: Path) -> str:
-    return ast.dump(ast.parse(path.read_bytes()))
-
-
-@cache
-def code_key(used: frozenset[str]) -> str:
-    """A name for the code that computes a result; comments and layout do not count.
+def code_key(*entries: str) -> str:
+    """A name for the code that computes a result; comments, docstrings and layout do not count.
 
     Args:
-        used: modules of the criteria that take part; the others do not count.
+        entries: dotted names of modules; what they import counts with them, lazy imports too.
     """
-    package = Path(__file__).parents[1]
-    parts = []
-    for path in sorted(package.rglob("*.py")):
-        place = path.relative_to(package)
-        own = ".".join((package.name, *place.with_suffix("").parts))
-        computes = place.parts[0] in _FOLDERS or place.as_posix() in _MODULES
-        shared = place.parts[0] != "criteria" or place.stem in ("evidence", "registry", "tail")
-        if computes and (shared or own in used):
-            parts.append((str(place), _meaning(path)))
-    return files.key(parts, [version(name) for name in _COMPUTES])
+    code: dict[str, str] = {}
+    pending = [*entries]
+    while pending:
+        name = pending.pop()
+        path = _ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        # A package's `__init__` only gathers names.
+        if name not in code and _COMPUTES.fullmatch(name) and path.is_file():
+            code[name], imported = _read(path)
+            pending += imported
+    return files.key(sorted(code.items()), [version(name) for name in _LIBRARIES])
+
+
+@cache
+def _read(path: Path) -> tuple[str, list[str]]:
+    """What a module's code means, and the dotted names that it imports."""
+    tree = _Meaning().visit(ast.parse(path.read_bytes()))
+    imported: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+    return ast.dump(tree), imported
+
+
+class _Meaning(ast.NodeTransformer):
+    """Leaves out docstrings and what is for type checkers alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text else self.generic_visit(node)
+
+
+def mark_cached(config: Config, data: str, arrays: Sequence[str]) -> None:
+    """Note which cached activations a configuration uses, for plans that load no network."""
+    files.write_note(_mark(config, data), list(arrays))
+
+
+def is_cached(config: Config, identity: Identity) -> bool:
+    """Whether a job's activations are cached, as far as `mark_cached` noted."""
+    if identity.data is None:
+        return False
+    try:
+        keys = json.loads(_mark(config, identity.data).read_text())
+    except (OSError, ValueError):
+        return False
+    return all((config.cache_folder / f"activations-{key}.npy").is_file() for key in keys)
+
+
+def _mark(config: Config, data: str) -> Path:
+    key = files.key(data, config.layers, config.dataset.scale, code_key("sweep.jobs.subject"))
+    return config.cache_folder / "marks" / f"{key}.json"
 
 
 def judge(identity: Identity, runs: Iterable[Past], rerun: bool, cached: bool) -> Cell:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -71,13 +69,13 @@ def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
     """
     runs = ledger.group(past)
     digest = cache(files.digest)
-    identities = [ledger.identify(config, memory_of(config), digest) for config in configs]
+    identities = [ledger.identify(config, digest) for config in configs]
     cells = [
         ledger.judge(
             identity,
             runs.get(identity.config, []),
             rerun=config.rerun,
-            cached=_is_cached(config, identity),
+            cached=ledger.is_cached(config, identity),
         )
         for config, identity in zip(configs, identities, strict=True)
     ]
@@ -93,36 +91,6 @@ def shared_settings(configs: Sequence[Config]) -> dict[str, object]:
         for name, value in told[0].items()
         if all(name in each and each[name] == value for each in told)
     }
-
-
-def memory_of(config: Config) -> Path:
-    """Where digests of files are remembered."""
-    return cache_of(config) / "digests"
-
-
-def cache_of(config: Config) -> Path:
-    """Where arrays are cached."""
-    return Path(config.cache.folder or f"{config.paths.data}/cache")
-
-
-def mark_cached(config: Config, data: str, arrays: Sequence[str]) -> None:
-    """Note which cached activations a configuration uses, for plans that load no network."""
-    files.write_note(_mark(config, data), list(arrays))
-
-
-def _is_cached(config: Config, identity: ledger.Identity) -> bool:
-    if identity.data is None:
-        return False
-    try:
-        keys = json.loads(_mark(config, identity.data).read_text())
-    except (OSError, ValueError):
-        return False
-    return all((cache_of(config) / f"activations-{key}.npy").is_file() for key in keys)
-
-
-def _mark(config: Config, data: str) -> Path:
-    key = files.key(data, config.layers, config.dataset.scale, ledger.code_key(frozenset()))
-    return cache_of(config) / "marks" / f"{key}.json"
 
 
 def _bytes(config: Config) -> int:

@@ -95,7 +95,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
 
 
 def _identify(config: Config) -> ledger.Identity:
-    return ledger.identify(config, plan.memory_of(config))
+    return ledger.identify(config)
 
 
 def _locks(config: Config) -> Path:

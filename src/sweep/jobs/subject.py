@@ -1,0 +1,204 @@
+"""B as a job uses it, and the image sets as the rest of B sees them: arrays that are cached."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep.base import files, tensorflow_runtime
+from sweep.base.progress import track
+from sweep.jobs.identity import code_key
+from sweep.pruning import curve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import keras
+    from numpy.typing import NDArray
+
+    from sweep.base.cache import Cache
+    from sweep.data.image_set import ImageSet
+    from sweep.pruning.walk import Engine
+    from sweep.results.records import Curve
+
+
+def code(*used: str) -> str:
+    """Goes into the keys of cached arrays, so that other code's are not taken for ours."""
+    return code_key("sweep.jobs.subject", *used)
+
+
+@dataclass(frozen=True)
+class Network:
+    """B, ready to be cut; made once per process and content."""
+
+    model: keras.Model
+    engine: Engine
+    front_key: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image set as B's rest sees it: activations of the layer, true labels, cached answers.
+
+    Attributes:
+        name: which of the four sets it is.
+        digest: SHA-256 of its file.
+        labels: (n,).
+        activations: (n, h, w, C), memory-mapped.
+    """
+
+    name: str
+    digest: str
+    labels: NDArray[np.int64]
+    activations: NDArray[np.float32]
+    key: str
+    network: Network
+    cache: Cache
+
+    @property
+    def total(self) -> int:
+        """Number of images n."""
+        return len(self.labels)
+
+    @property
+    def label_key(self) -> str:
+        """A name for the labels."""
+        return files.key(self.labels.tolist())
+
+    def answers(self, removed: Sequence[int]) -> NDArray[np.int32]:
+        """Full evaluation without some channels, (n,)."""
+        gone = sorted(removed)
+
+        def make(path: Path, _: object) -> None:
+            np.save(path, self.network.engine.answers(self.activations, gone))
+
+        key = files.key("answers", code(), self.key, self.network.key, gone)
+        answers: Any = self.cache.array("answers", key, make)
+        return np.asarray(answers)
+
+    def first(self) -> int:
+        """Right answers of B."""
+        return int((self.answers(()) == self.labels).sum())
+
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[int]:
+        """Right answers after each further removal, as far as is asked for."""
+        before = self.answers(removed)
+        for answers in self.network.engine.walk(self.activations, removed, channels, before):
+            yield int((answers == self.labels).sum())
+
+    def alive(self) -> NDArray[np.bool_]:
+        """Whether each channel ever differs from its removed value on the set, (C,)."""
+        engine = self.network.engine
+        if len(engine.sites) > 1:  # a channel that sleeps now may wake when an earlier one goes
+            return np.ones(engine.channels, bool)
+
+        def make(path: Path, _: object) -> None:
+            np.save(path, engine.awake(self.activations).any(axis=0))
+
+        found: Any = self.cache.array("alive", files.key("alive", code(), self.key), make)
+        return np.asarray(found)
+
+
+@lru_cache(maxsize=2)
+def load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
+    """B, to be cut at some layers; the digest names what the file holds."""
+    tensorflow_runtime.load_tensorflow()
+    import keras
+
+    from sweep.models.load import load_badnet
+    from sweep.models.sites import choose_sites
+    from sweep.models.surgery import content_key
+    from sweep.pruning.walk import Engine
+
+    model = load_badnet(path)
+    sites = choose_sites(model, layers)
+    return Network(
+        model=model,
+        engine=Engine(model, sites),
+        front_key=content_key(keras.Model(model.inputs[0], sites[0].tensor)),
+        key=content_key(model, sites=[site.layer for site in sites]),
+    )
+
+
+def open_subjects(
+    sets: Mapping[str, ImageSet],
+    digests: Mapping[str, str],
+    network: Network,
+    scale: float,
+    cache: Cache,
+) -> dict[str, Subject]:
+    """The sets with their activations, two at a time: one fills the pauses of the other.
+
+    Args:
+        sets: by name.
+        digests: the SHA-256 of each set's file.
+        network: B.
+        scale: the factor on pixel values.
+        cache: where the arrays lie.
+    """
+    # Python's parser, which names the code, is not to be used by several threads.
+    stopped, own_code = Event(), code()
+
+    def subject(name: str) -> Subject:
+        key = files.key("activations", own_code, network.front_key, digests[name], scale)
+
+        def make(path: Path, _: object) -> None:
+            _write_activations(path, name, sets[name], network, scale, stopped)
+
+        made: Any = cache.array("activations", key, make)
+        return Subject(name, digests[name], sets[name].labels, made, key, network, cache)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            return dict(zip(sets, pool.map(subject, sets), strict=True))
+        except BaseException:
+            stopped.set()  # Ctrl-C must not wait for the end of a set
+            raise
+
+
+def _write_activations(
+    path: Path, name: str, image_set: ImageSet, network: Network, scale: float, stopped: Event
+) -> None:
+    from sweep.pruning.walk import FRONT_BATCH
+
+    shape = (len(image_set), *network.engine.shape)
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    total = -(-len(image_set) // FRONT_BATCH)
+    batches = image_set.batches(FRONT_BATCH)
+    scaled = batches if scale == 1 else (batch * np.float32(scale) for batch in batches)
+    # Written, not mapped: on a full disk a map would kill the process.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in track(network.engine.activations(scaled), f"activations {name}", total):
+            if stopped.is_set():
+                raise CancelledError
+            file.write(np.ascontiguousarray(part, "<f4").data)
+
+
+def trace_curve(
+    order: Sequence[int], clean: Subject, poisoned: Subject, drop: float | None
+) -> Curve:
+    """The pruning curve along an order, see `curve.trace`; one that was begun is gone on with."""
+
+    def known(array: Any) -> Curve | None:
+        return None if array is None else curve.unpack(array, clean.total, poisoned.total)
+
+    def make(path: Path, begun: Any) -> None:
+        np.save(path, curve.pack(curve.trace(order, clean, poisoned, drop, known(begun))))
+
+    def enough(array: Any) -> bool:
+        begun = known(array)
+        return begun is not None and curve.reaches(begun, len(order), drop)
+
+    labels = [subject.label_key for subject in (clean, poisoned)]
+    key = files.key("curve", code(), clean.key, poisoned.key, clean.network.key, labels, order)
+    trace = known(clean.cache.array("curve", key, make, enough))
+    assert trace is not None  # noqa: S101 - `array` always gives one
+    return trace
