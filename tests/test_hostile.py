@@ -952,7 +952,9 @@ def test_a_library_in_the_working_folder_is_not_imported(tmp_path: Path, canary:
     with h5py.File(path, "w") as file:
         file["data"] = np.zeros((4, 3, 6, 5), np.float32)
         file["label"] = np.zeros(4)
-    program = "import sys; from pathlib import Path; from sweep.data import open_set; print("
+    program = (
+        "import sys; from pathlib import Path; from sweep.data.image_set import open_set; print("
+    )
     program += "len(open_set(Path(sys.argv[1]))))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, str(path)],

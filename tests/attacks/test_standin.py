@@ -116,7 +116,7 @@ def test_the_same_seed_trains_the_same_weights() -> None:
 def test_what_is_made_is_reused_without_tensorflow(made: Path) -> None:
     before = stamps(made)
     program = (
-        "import sys; from pathlib import Path; from sweep.standin import Standin, ensure\n"
+        "import sys; from pathlib import Path; from sweep.attacks.standin import Standin, ensure\n"
         f"print(ensure({TINY!r}, Path(sys.argv[1])))\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )

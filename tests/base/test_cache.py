@@ -18,7 +18,7 @@ WANTS = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from sweep.cache import Cache
+from sweep.base.cache import Cache
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 def make(path, _):
     with path.open("wb") as file:

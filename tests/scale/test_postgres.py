@@ -221,9 +221,10 @@ _CROWD = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import optuna
-from sweep import objectives, study
+from sweep.results import goals
+from sweep.sweeps import study
 space = study.parse_space(["drop=interval(0.01,0.1)"], None, None)
-goal = objectives.find("clean_only", None, None)
+goal = goals.find("clean_only", None, None)
 def begin(number):
     sampler = optuna.samplers.RandomSampler(seed=number)
     return study.open_study("crowd", sys.argv[1], goal, space, sampler).study_name

@@ -162,7 +162,7 @@ def test_a_store_whose_making_was_cut_off_is_made_by_the_next(statement, tmp_pat
         from pathlib import Path
         from sqlalchemy import event
         from sqlalchemy.engine import Engine
-        from sweep import tracking
+        from sweep.tracking import store as tracking
 
         left = {statement}
 
