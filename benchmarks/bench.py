@@ -125,7 +125,7 @@ def plain_tensorflow() -> None:
 def forward(subject: Subject) -> Subject:
     """One plain forward of the four sets through B: read, scale, run, count; gives its times."""
     from sweep.models.load import load_badnet
-    from sweep.models.masked import compiled
+    from sweep.models.tail import compiled
 
     run = compiled(load_badnet(subject.badnet))
     with subject.timed("forward"):

@@ -541,7 +541,6 @@ class TestTail:
 
     @pytest.mark.parametrize("layers", [("pool_2",), ("conv_1", "pool_2"), ("pool_2", "conv_3")])
     def test_masks_are_removals(self, model, images, layers):
-        from sweep.criteria.tail import Tail
         from sweep.models.surgery import prune
 
         cut = place(model, layers)
@@ -549,7 +548,7 @@ class TestTail:
         masks = np.ones(sum(site.channels for site in cut.sites), np.float32)
         masks[gone] = 0
         first = run_to(model, cut.sites[0].tensor, images)
-        logits = np.asarray(Tail(cut).logits(first, masks))
+        logits = np.asarray(cut.tail().logits(first, masks))
         count = len(masks)
         bared = prune(model, cut.sites, [c % count for c in gone])
         expected = np.log(np.asarray(bared(images)))
@@ -564,8 +563,6 @@ class TestTail:
         import keras
         from keras import layers
 
-        from sweep.criteria.tail import Tail
-
         image = keras.Input((6, 6, 1))
         x = layers.Flatten()(layers.Conv2D(3, 3, name="conv")(image))
         activation = "sigmoid" if ending == "sigmoid" else None
@@ -577,7 +574,7 @@ class TestTail:
         cut = place(model, ("conv",))
         out = np.asarray(model(images))
         logits = np.asarray(
-            Tail(cut).logits(run_to(model, cut.sites[0].tensor, images), np.ones(3, np.float32))
+            cut.tail().logits(run_to(model, cut.sites[0].tensor, images), np.ones(3, np.float32))
         )
         np.testing.assert_array_equal(logits.argmax(axis=1), out.argmax(axis=1))
         if ending.startswith("softmax"):
@@ -585,11 +582,10 @@ class TestTail:
             np.testing.assert_allclose(shares, out, rtol=1e-4)
 
     def test_maps_are_the_sites_outputs(self, model, images):
-        from sweep.criteria.tail import Tail
 
         cut = place(model, ("conv_1", "pool_2", "conv_3"))
         expected = [run_to(model, site.tensor, images) for site in cut.sites]
-        for found, wanted in zip(Tail(cut).maps(expected[0]), expected, strict=True):
+        for found, wanted in zip(cut.tail().maps(expected[0]), expected, strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -668,11 +664,11 @@ class TestPlantedBackdoor:
         return evidence_of(model, images, stamped)
 
     def test_the_attack_works(self, planted):
-        from sweep.criteria.tail import Tail, ones
+        from sweep.criteria.training import meter, ones
 
-        tail = Tail(planted.cut)
-        clean = tail.measure(planted.activations, planted.labels, ones(planted)[None])[0, 1]
-        attack = tail.measure(planted.poisoned, planted.targets, ones(planted)[None])[0, 1]
+        tail = planted.cut.tail()
+        clean = meter(tail, planted.activations, planted.labels)(ones(planted)[None])[0, 1]
+        attack = meter(tail, planted.poisoned, planted.targets)(ones(planted)[None])[0, 1]
         print(clean, attack, np.bincount(planted.labels))
         assert clean > 0.8
         assert attack > 0.9

@@ -9,7 +9,8 @@ keras = pytest.importorskip("keras")
 from keras import layers  # noqa: E402 - after the check for Keras
 
 from sweep.models import deepid  # noqa: E402
-from sweep.models.sites import choose_sites, find_sites, nodes_of  # noqa: E402
+from sweep.models.graph import Graph  # noqa: E402
+from sweep.models.sites import choose_sites, find_sites  # noqa: E402
 
 
 def small(*middle, end=None):
@@ -118,6 +119,6 @@ def test_a_layer_that_is_called_twice_is_no_site():
 
 def test_nodes_come_after_those_that_feed_them():
     seen = set()
-    for node in nodes_of(deepid.build(5)):
+    for node in Graph(deepid.build(5)).nodes:
         assert all(id(source) in seen for source in node.inputs)
         seen.update(id(out) for out in node.outputs)

@@ -5,23 +5,19 @@ A criterion declares what it may look at, and that is what it gets: `weights` (n
 bound that no defender reaches). The channel with the lowest score is for removal first: that is the
 direction each criterion's source recommends, and `ordering=increasing` follows it.
 
-Importing this costs neither TensorFlow nor Keras.
+Every module of this folder is imported here, and the criteria in it are thereby known. Importing
+costs neither TensorFlow nor Keras.
 """
 
-from sweep.criteria import (
-    activation,
-    anp,
-    blend,
-    control,
-    fmp,
-    gradient,
-    oracle,
-    removal,
-    unlearning,
-    weights,
-)
+import pkgutil
+from importlib import import_module
+
 from sweep.criteria.evidence import Clean, Cut, Oracle, Weights, show
 from sweep.criteria.registry import Criterion, check, find, names, score, sees
+
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "training":  # which needs TensorFlow
+        import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Clean",
@@ -29,20 +25,10 @@ __all__ = [
     "Cut",
     "Oracle",
     "Weights",
-    "activation",
-    "anp",
-    "blend",
     "check",
-    "control",
     "find",
-    "fmp",
-    "gradient",
     "names",
-    "oracle",
-    "removal",
     "score",
     "sees",
     "show",
-    "unlearning",
-    "weights",
 ]

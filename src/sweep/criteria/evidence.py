@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sweep.models.sites import Site
+    from sweep.models.tail import Tail
 
     Floats = NDArray[np.float32]
     Scores = NDArray[np.float64]
@@ -53,6 +54,12 @@ class Cut:
 
     model: Any
     sites: tuple[Site, ...]
+
+    def tail(self, *, own: bool = False) -> Tail:
+        """B behind its first site, ready to run; see `Tail`."""
+        from sweep.models.tail import Tail
+
+        return Tail(self.model, self.sites, own=own)
 
 
 @dataclass(frozen=True)
@@ -153,14 +160,10 @@ def chunks(evidence: Clean, activations: Floats) -> Iterator[tuple[slice, tuple[
     Yields:
         Which images, and each site's output for them; later sites are computed from the first.
     """
-    maps = None
-    if len(evidence.kernels) > 1:
-        from sweep.criteria.tail import Tail
-
-        maps = Tail(evidence.cut).maps
+    maps = evidence.cut.tail().maps if len(evidence.kernels) > 1 else lambda part: (part,)
     for start in range(0, len(activations), _CHUNK):
         part = activations[start : start + _CHUNK]
-        yield slice(start, start + len(part)), (part,) if maps is None else maps(part)
+        yield slice(start, start + len(part)), maps(part)
 
 
 def draw(
@@ -197,17 +200,15 @@ def noise(evidence: Weights, count: int) -> Scores:
 
 def _bit_sums(values: Floats, axis: int) -> NDArray[np.uint64]:
     """The sum of the bits of all numbers along an axis, as integers: no order changes it."""
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    sums = [
-        np.ascontiguousarray(part, np.float32).view(np.uint32).sum(axis=others, dtype=np.uint64)
-        for part in (_slabs(values) if axis == 0 else [values])
-    ]
-    return np.concatenate(sums)
-
-
-def _slabs(values: Floats) -> Iterator[Floats]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]
+    values = np.moveaxis(values, axis, 0)
+    return np.concatenate(
+        [
+            np.ascontiguousarray(values[start : start + _CHUNK], np.float32)
+            .view(np.uint32)
+            .sum(axis=tuple(range(1, values.ndim)), dtype=np.uint64)
+            for start in range(0, len(values), _CHUNK)
+        ]
+    )
 
 
 def _mix(values: NDArray[np.uint64], salt: int = 0) -> NDArray[np.uint64]:

@@ -83,16 +83,16 @@ def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 0.3) -> Sc
         price: of a nat of clean loss, in units of the whole attack margin; small prices break the
             attack sooner, and from 10 on this is hardly more than `greedy`.
     """
-    from sweep.criteria.tail import Tail, ones
+    from sweep.criteria.training import meter, ones
 
-    tail = Tail(evidence.cut)
+    tail = evidence.cut.tail()
     clean = draw(evidence.activations, evidence.labels, images, evidence.seed)
     attack = draw(evidence.poisoned, evidence.targets, images, evidence.seed)
-    first = max(tail.measure(*attack, ones(evidence)[None])[0, 2], 1e-6)
+    harm, success = meter(tail, *clean), meter(tail, *attack)
+    first = max(success(ones(evidence)[None])[0, 2], 1e-6)
 
     def costs(masks: Floats) -> NDArray[np.float64]:
-        margins = tail.measure(*attack, masks)[:, 2]
-        return np.asarray(margins / first + price * tail.measure(*clean, masks)[:, 0], np.float64)
+        return np.asarray(success(masks)[:, 2] / first + price * harm(masks)[:, 0], np.float64)
 
     asleep = sleeping(tail, clean[0]) & sleeping(tail, attack[0])
     return remove_greedily(asleep, costs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sweep.criteria.evidence import Clean, Floats, Scores
-    from sweep.criteria.tail import Tail
+    from sweep.models.tail import Tail
 
 
 def sleeping(tail: Tail, activations: Floats) -> NDArray[np.bool_]:
-    """Which channels are as if removed on all images, (C,); of later sites none is called so."""
-    asleep = np.zeros(sum(gone.shape[-1] for gone in tail.removed), bool)
-    if len(tail.removed) == 1:
-        asleep[:] = (activations == tail.removed[0]).all(axis=(0, 1, 2))
-    return asleep
+    """Which channels are as if removed on all images, (C,); of several sites none is called so."""
+    if len(tail.sizes) > 1:
+        return np.zeros(sum(tail.sizes), bool)
+    return np.asarray(~tail.awake([activations]).any(axis=0))
 
 
 def without(keep: NDArray[np.bool_], channels: NDArray[np.intp]) -> Floats:
@@ -80,12 +79,12 @@ def leave_one_out(evidence: Clean, images: int = 2048) -> Scores:
         evidence: clean validation.
         images: sample at most so many.
     """
-    from sweep.criteria.tail import Tail
+    from sweep.criteria.training import meter
 
-    tail = Tail(evidence.cut)
+    tail = evidence.cut.tail()
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     keep, live = np.ones(evidence.channels, bool), np.flatnonzero(~sleeping(tail, x))
-    losses = tail.measure(x, y, np.vstack([keep[None], without(keep, live)]))[:, 0]
+    losses = meter(tail, x, y)(np.vstack([keep[None], without(keep, live)]))[:, 0]
     scores = np.zeros(evidence.channels)
     scores[live] = losses[1:] - losses[0]
     return scores
@@ -105,11 +104,12 @@ def greedy(evidence: Clean, images: int = 512) -> Scores:
         evidence: clean validation.
         images: sample at most so many.
     """
-    from sweep.criteria.tail import Tail
+    from sweep.criteria.training import meter
 
-    tail = Tail(evidence.cut)
+    tail = evidence.cut.tail()
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
-    return remove_greedily(sleeping(tail, x), lambda masks: tail.measure(x, y, masks)[:, 0])
+    measure = meter(tail, x, y)
+    return remove_greedily(sleeping(tail, x), lambda masks: measure(masks)[:, 0])
 
 
 @criterion(
@@ -137,38 +137,32 @@ def shapley(
         permutations: random orders.
         truncation: accuracy below which an order is left.
     """
-    from sweep.criteria.tail import Tail
+    from sweep.criteria.training import meter, ones
 
-    tail = Tail(evidence.cut)
+    tail = evidence.cut.tail()
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
-    live = np.flatnonzero(~sleeping(tail, x))
+    measure, live = meter(tail, x, y), np.flatnonzero(~sleeping(tail, x))
     total = np.zeros(evidence.channels)
-    whole = tail.measure(x, y, np.ones((1, evidence.channels), np.float32))[0, 1]
+    whole = measure(ones(evidence)[None])[0, 1]
     for keys in noise(evidence, permutations):
         order = live[np.argsort(keys[live], kind="stable")]
-        total[order] += _marginals(tail, x, y, order, whole, truncation, evidence.channels)
+        masks = np.ones((len(order), evidence.channels), np.float32)
+        for step, channel in enumerate(order):
+            masks[step:, channel] = 0
+        total[order] += _marginals(measure, masks, whole, truncation)
     return total / permutations
 
 
 def _marginals(
-    tail: Tail,
-    x: Any,
-    y: Any,
-    order: NDArray[np.intp],
-    whole: float,
-    truncation: float,
-    channels: int,
+    measure: Callable[[Floats], Scores], masks: Floats, whole: float, truncation: float
 ) -> Scores:
-    """How much accuracy goes with each channel of an order."""
-    masks = np.ones((len(order), channels), np.float32)
-    for step, channel in enumerate(order):
-        masks[step:, channel] = 0
+    """How much accuracy goes with each channel of an order; masks (K, C) without the first ones."""
     values = [whole]
-    for start in range(0, len(order), 8):
+    for start in range(0, len(masks), 8):
         if values[-1] <= truncation:
             break
-        values.extend(tail.measure(x, y, masks[start : start + 8])[:, 1])
-    gains = np.zeros(len(order))
+        values.extend(measure(masks[start : start + 8])[:, 1])
+    gains = np.zeros(len(masks))
     gains[: len(values) - 1] = -np.diff(values)
     over = np.flatnonzero(np.array(values) <= truncation)
     if len(over):

@@ -8,6 +8,7 @@ Layers further to the front stay as they are, so that only the rest of the netwo
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +34,9 @@ def _unlearn(
     """
     import tensorflow as tf
 
-    from sweep.criteria.tail import Descent, Tail, batches, cross_entropy, ones
+    from sweep.criteria.training import Descent, batches, cross_entropy, meter, ones
 
-    tail = Tail(evidence.cut, own=True)
+    tail = evidence.cut.tail(own=True)
     factors = tf.Variable(ones(evidence))
     descent = Descent(
         lambda a, b: -tf.reduce_mean(cross_entropy(tail.logits(a, factors), b)),
@@ -43,10 +44,11 @@ def _unlearn(
         rate,
         _LONGEST,
     )
-    for epoch in range(epochs):
-        for part in batches(x, y, _BATCH, epoch, evidence.seed):
+    measure = meter(tail, x, y)
+    for epoch in batches(x, y, _BATCH, range(epochs), evidence.seed):
+        for part in epoch:
             descent.step(*part)
-        if tail.measure(x, y, factors.numpy()[None])[0, 1] <= accuracy:
+        if measure(factors.numpy()[None])[0, 1] <= accuracy:
             break
     return tail, factors
 
@@ -91,7 +93,7 @@ def rnp(
     """
     import tensorflow as tf
 
-    from sweep.criteria.tail import Descent, batches, cross_entropy, ones
+    from sweep.criteria.training import Descent, batches, cross_entropy, ones
 
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     tail, factors = _unlearn(evidence, x, y, unlearn_epochs, unlearn_rate, accuracy)
@@ -101,9 +103,9 @@ def rnp(
         [mask],
         recover_rate,
     )
-    for epoch in range(recover_epochs):
-        for part in batches(x, y, _BATCH, unlearn_epochs + epoch, evidence.seed):
-            descent.step(*part)
+    epochs = range(unlearn_epochs, unlearn_epochs + recover_epochs)
+    for part in chain.from_iterable(batches(x, y, _BATCH, epochs, evidence.seed)):
+        descent.step(*part)
     return np.asarray(mask, np.float64)
 
 

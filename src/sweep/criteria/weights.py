@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.criteria.evidence import noise
 from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
@@ -79,3 +80,14 @@ def clp(evidence: Weights) -> Scores:
         return np.asarray(-np.linalg.norm(matrices, ord=2, axis=(1, 2)), np.float64)
 
     return _each(evidence, constants)
+
+
+@criterion(sees="weights", comparable=True)
+def random(evidence: Weights) -> Scores:
+    """A uniform random number: s_c ~ U(0, 1), drawn from the seed and a digest of the filter.
+
+    A criterion that does no better than this has found nothing. Drawn from the filter, a channel's
+    number stays with it when channels change places.
+    Data: none. Cost: none.
+    """
+    return noise(evidence, 1).ravel()

@@ -218,7 +218,7 @@ def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config:
     """How many of the covered images that lead B to its suspect class still lead B' there."""
     network, scale = clean.network, config.dataset.scale
 
-    from sweep.models.masked import compiled
+    from sweep.models.tail import compiled
     from sweep.pruning.walk import FRONT_BATCH
 
     def batches(covered: NDArray[np.float32]) -> list[NDArray[np.float32]]:

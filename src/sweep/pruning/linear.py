@@ -6,6 +6,7 @@ So a channel that is removed, or as if removed, takes no part in the sum and cos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,13 +15,15 @@ import tensorflow as tf
 from keras import layers
 
 from sweep.models.layers import kind_of
+from sweep.models.tail import apply_dense
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from sweep.models.sites import Node, Site
+    from sweep.models.graph import Graph
+    from sweep.models.sites import Site
 
     Floats = NDArray[np.float32]
     Rows = NDArray[np.intp]
@@ -78,13 +81,12 @@ class Consumer:
 class Rest:
     """What comes after the layer: its consumers' pre-activations, the last Dense, the logits."""
 
-    def __init__(
-        self, nodes: Sequence[Node], consumers: Sequence[Consumer], removed: Floats
-    ) -> None:
+    def __init__(self, graph: Graph, consumers: Sequence[Consumer], removed: Floats) -> None:
         """Use `find_rest`."""
         height, width, channels = removed.shape
         self._removed = removed
-        self._head, target = _find_head(nodes)
+        head = graph.head()
+        self._head, target = head.dense, head.tensor
         for consumer in consumers:
             if consumer.layer is self._head:
                 self._head, target = None, consumer.output
@@ -113,7 +115,9 @@ class Rest:
         if self._head is not None:
             self._spread = _spread_of_classes(np.asarray(self._head.kernel))
             self._logits = tf.function(
-                self._run_head, input_signature=[tf.TensorSpec(target.shape)], autograph=False
+                partial(apply_dense, self._head),
+                input_signature=[tf.TensorSpec(target.shape)],
+                autograph=False,
             )
 
     def run(self, part: Floats, keep: NDArray[np.bool_]) -> Floats:
@@ -150,26 +154,22 @@ class Rest:
         reach = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved)) * self._spread[labels]
         return reach >= slack
 
-    def _run_head(self, hidden: tf.Tensor) -> tf.Tensor:
-        logits = tf.matmul(hidden, self._head.kernel)
-        return logits if self._head.bias is None else logits + self._head.bias
 
-
-def find_rest(nodes: Sequence[Node], site: Site, removed: Floats) -> Rest | None:
+def find_rest(graph: Graph, site: Site, removed: Floats) -> Rest | None:
     """The rest of a network as this module sees it; None where anything else takes part.
 
     Args:
-        nodes: of the whole network.
+        graph: of the whole network.
         site: the layer.
         removed: what it puts out for removed channels, (h, w, C).
     """
-    consumers = _find_consumers(nodes, site)
+    consumers = _find_consumers(graph, site)
     if (
         not consumers
         or sum(c.layer.kernel.value.shape.num_elements() for c in consumers) > _KERNELS
     ):
         return None
-    return Rest(nodes, consumers, removed)
+    return Rest(graph, consumers, removed)
 
 
 def _after(consumers: Sequence[Consumer], target: Any) -> Any:
@@ -197,50 +197,21 @@ def _spread_of_classes(kernel: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(distance, 0).max(axis=1)), np.float32)
 
 
-def _find_head(nodes: Sequence[Node]) -> tuple[Any, Any]:
-    """The Dense layer that makes the logits, with its input; or None with the logits' tensor."""
-    maker = {id(out): node for node in nodes for out in node.outputs}
-    last = nodes[-1]
-    softmax = False
-    if isinstance(last.operation, layers.Softmax | layers.Activation):
-        name = getattr(getattr(last.operation, "activation", None), "__name__", "softmax")
-        if name != "softmax" or getattr(last.operation, "axis", -1) != -1:
-            return None, last.outputs[0]
-        softmax = True
-        if len(last.inputs) == 1 and last.inputs[0] is not None:
-            last = maker[id(last.inputs[0])]
-    operation = last.operation
-    allowed = ("linear",) if softmax else ("linear", "softmax")
-    if (
-        isinstance(operation, layers.Dense)
-        and operation.activation.__name__ in allowed
-        and len(last.inputs[0].shape) == 2
-    ):
-        return operation, last.inputs[0]
-    return None, last.outputs[0]
-
-
-def _find_consumers(nodes: Sequence[Node], site: Site) -> list[Consumer] | None:
+def _find_consumers(graph: Graph, site: Site) -> list[Consumer] | None:
     """The Dense and Conv2D layers that a site feeds; None where anything else takes part."""
-    calls: dict[int, int] = {}
-    for node in nodes:
-        calls[id(node.operation)] = calls.get(id(node.operation), 0) + 1
     found = []
     pending: list[tuple[Any, tuple[Any, ...]]] = [(site.tensor, ())]
     while pending:
         tensor, before = pending.pop()
-        for node in nodes:
-            if not any(source is tensor for source in node.inputs):
-                continue
-            operation = node.operation
-            if calls[id(operation)] > 1 or len(node.inputs) > 1:
+        for node in graph.users(tensor):
+            if not graph.once(node) or len(node.inputs) > 1:
                 return None
-            if kind_of(operation).linear:
-                pending.append((node.outputs[0], (*before, operation)))
-                continue
-            if not _reads_channels(operation, tensor):
+            if kind_of(node.operation).linear:
+                pending.append((node.outputs[0], (*before, node.operation)))
+            elif _reads_channels(node.operation, tensor):
+                found.append(Consumer(node.operation, node.outputs[0], before, site.channels))
+            else:
                 return None
-            found.append(Consumer(operation, node.outputs[0], before, site.channels))
     return found
 
 

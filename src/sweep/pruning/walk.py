@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from sweep.base.threads import ahead, share
-from sweep.models.masked import Stages, compiled
-from sweep.models.sites import nodes_of
+from sweep.models.graph import Graph
+from sweep.models.tail import Tail, compiled
 from sweep.pruning.linear import find_rest
 
 if TYPE_CHECKING:
@@ -79,15 +79,23 @@ class Engine:
         self.classes = int(model.output_shape[-1])
         self.shape = tuple(int(size) for size in sites[0].tensor.shape[1:])
         self._front = compiled(keras.Model(model.inputs[0], sites[0].tensor))
-        self._stages = Stages(model, sites)
+        self._tail = Tail(model, sites)
+        self._exact = tf.function(
+            self._tail.run,
+            input_signature=[
+                tf.TensorSpec((None, *self.shape)),
+                tf.TensorSpec((self.channels,), tf.bool),
+            ],
+            autograph=False,
+        )
         self._rest = None
         if len(sites) == 1:
-            self._rest = find_rest(nodes_of(model), sites[0], self.removed_value)
+            self._rest = find_rest(Graph(model), sites[0], self.removed_value)
 
     @property
     def removed_value(self) -> Floats:
         """What the first site puts out once all its channels are removed, (h, w, C)."""
-        return self._stages.removed[0]
+        return self._tail.removed[0]
 
     @property
     def incremental(self) -> bool:
@@ -112,8 +120,8 @@ class Engine:
 
         def look(start: int) -> Keep:
             part = activations[start : start + CHUNK]
-            made = [part] if len(self.sites) == 1 else self._stages.run(part, keep)[:-1]
-            return self._stages.awake(made)
+            maps = [part] if len(self.sites) == 1 else self._exact(part, keep).maps
+            return self._tail.awake(maps)
 
         return np.concatenate(list(ahead(look, range(0, len(activations), CHUNK))))
 
@@ -169,9 +177,10 @@ class Engine:
     def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
         part, chosen = activations[rows], np.arange(len(rows))
         if self._rest is None:
-            *made, values = self._stages.run(part, keep)
+            maps, _, output = self._exact(part, keep)
+            values = np.asarray(output)
             if known.awake is not None:
-                known.awake[rows] = self._stages.awake(made)
+                known.awake[rows] = self._tail.awake(maps)
         else:
             values = self._rest.run(part, keep)
         if self._rest is not None and known.values is not None:
@@ -194,8 +203,8 @@ class Engine:
         answers = np.empty(len(part), np.int32)
         for start in range(0, len(part), _TIES):
             few = part[start : start + _TIES]
-            *_, values = self._stages.run(np.resize(few, (_TIES, *few.shape[1:])), keep)
-            answers[start : start + _TIES] = values[: len(few)].argmax(axis=1)
+            output = np.asarray(self._exact(np.resize(few, (_TIES, *few.shape[1:])), keep).output)
+            answers[start : start + _TIES] = output[: len(few)].argmax(axis=1)
         return answers
 
     def _decide(self, values: Floats) -> tuple[Labels, Floats]:
