@@ -977,7 +977,7 @@ def test_a_crash_or_hang_of_the_library_is_a_refusal(
         file["data"] = np.zeros((4, 3, 6, 5), np.float32)
         file["label"] = np.zeros(4)
     run = subprocess.run
-    monkeypatch.setattr(hdf5, "_CHILD_SECONDS", 1)
+    monkeypatch.setattr(hdf5, "_SECONDS", 1)
     monkeypatch.setattr(
         hdf5.subprocess, "run", lambda _, **how: run([sys.executable, "-c", code], **how)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from math import lcm, prod
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -64,24 +65,12 @@ class ImageSet:
         """
         with hdf5.open_untrusted(self.path, DataError) as file:
             data = self._data(file)
-            batch = np.empty((min(size, len(self)), *self.shape), np.float32)
-            filled = 0
-            for start, stop in _slabs(data):
-                with self._reading():
-                    slab = data[start:stop]
-                done = 0
-                while done < len(slab):
-                    take = min(len(batch) - filled, len(slab) - done)
-                    _convert(slab[done : done + take], batch[filled : filled + take])
-                    done += take
-                    filled += take
-                    if filled == len(batch):
-                        first = start + done - filled
-                        self._check_finite(batch, first)
-                        yield batch
-                        left = len(self) - first - filled
-                        batch = np.empty((min(size, left), *self.shape), np.float32)
-                        filled = 0
+            rows = _slab(data, size)
+            for start in range(0, len(self), rows):
+                slab = self._read(data, start, min(start + rows, len(self)))
+                for first in range(0, len(slab), size):
+                    batch = slab[first : first + size].transpose(0, 2, 3, 1)
+                    yield self._converted(batch, start + first)
 
     def rows(self, indices: Sequence[int]) -> NDArray[np.float32]:
         """A few images.
@@ -100,9 +89,8 @@ class ImageSet:
             data = self._data(file)
             for position, index in enumerate(indices):
                 place = range(len(self))[index]
-                with self._reading():
-                    _convert(data[place : place + 1], images[position : position + 1])
-                self._check_finite(images[position : position + 1], place)
+                row = self._read(data, place, place + 1).transpose(0, 2, 3, 1)
+                images[position] = self._converted(row, place)[0]
         return images
 
     def _data(self, file: h5py.File) -> h5py.Dataset:
@@ -116,23 +104,25 @@ class ImageSet:
             )
         return data
 
-    def _reading(self) -> Any:
-        return hdf5.reading(self.path, "dataset 'data'", DataError)
+    def _read(self, data: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+        with hdf5.reading(self.path, "dataset 'data'", DataError):
+            slab: NDArray[Any] = data[start:stop]
+            return slab
 
-    def _check_finite(self, images: NDArray[np.float32], first: int) -> None:
-        # A sum shows at once whether all is well; only then is it worth looking where it is not.
+    def _converted(self, stored: NDArray[Any], first: int) -> NDArray[np.float32]:
+        # A float64 beyond float32 becomes infinite here, and is reported as such.
         with np.errstate(over="ignore", invalid="ignore"):
+            images = stored.astype(np.float32, order="C")
+            # A sum shows at once whether all is well.
             if np.isfinite(images.sum()):
-                return
-        bad = ~np.isfinite(images).all(axis=(1, 2, 3))
-        if bad.any():
-            row = int(bad.argmax())
-            pixels = images[row]
-            value = pixels[~np.isfinite(pixels)][0]
+                return images
+        bad = np.argwhere(~np.isfinite(images))
+        if len(bad):
             raise DataError(
-                f"{self.path}: pixels in dataset 'data' must be finite 32-bit floats. "
-                f"Received: {value} in row {first + row}. Remove or mend that image."
+                f"{self.path}: pixels in dataset 'data' must be finite 32-bit floats. Received: "
+                f"{images[tuple(bad[0])]} in row {first + bad[0, 0]}. Remove or mend that image."
             )
+        return images
 
 
 def open_set(path: Path) -> ImageSet:
@@ -218,32 +208,27 @@ def check_fit(
         DataError: shapes differ, a label is no class of B, or a poisoned set has not one target.
     """
     wanted = input_shape[-3:]
-    for images in sets.values():
-        if any(w is not None and w != got for w, got in zip(wanted, images.shape, strict=True)):
-            raise DataError(
-                f"{images.path}: images in dataset 'data' must have the shape that the network "
-                f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. "
-                "Use the network and the sets of one and the same experiment."
-            )
-        highest = int(images.labels.max())
-        if highest >= classes:
-            row = int(images.labels.argmax())
-            raise DataError(
-                f"{images.path}: dataset 'label' must hold classes of the network, "
-                f"0..{classes - 1}. Received: {highest} in row {row}. "
-                "Use the network and the sets of one and the same experiment."
-            )
+    together = "Use the network and the sets of one and the same experiment."
     first = next(iter(sets.values()))
     for images in sets.values():
+        if any(w not in {None, got} for w, got in zip(wanted, images.shape, strict=True)):
+            raise DataError(
+                f"{images.path}: images in dataset 'data' must have the shape that the network "
+                f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. {together}"
+            )
+        row = int(images.labels.argmax())
+        if images.labels[row] >= classes:
+            raise DataError(
+                f"{images.path}: dataset 'label' must hold classes of the network, "
+                f"0..{classes - 1}. Received: {images.labels[row]} in row {row}. {together}"
+            )
         if images.shape != first.shape:
             raise DataError(
                 f"{images.path}: all sets must hold images of one shape, {first.shape} as in "
                 f"{first.path}. Received: {images.shape}. Use sets of one experiment."
             )
-    targets = {}
-    for name, images in sets.items():
-        if not name.startswith("poisoned"):
-            continue
+    other: ImageSet | None = None
+    for images in (images for name, images in sets.items() if name.startswith("poisoned")):
         found = np.unique(images.labels)
         if len(found) != 1:
             raise DataError(
@@ -251,13 +236,13 @@ def check_fit(
                 f"everywhere. Received: {len(found)} classes, {found[:5].tolist()} among them. "
                 "Is this a clean set, or one with the true labels?"
             )
-        targets[name] = int(found[0])
-    if len(set(targets.values())) > 1:
-        raise DataError(
-            f"{sets['poisoned_test'].path}: both poisoned sets must have one target class. "
-            f"Received: {targets['poisoned_valid']} in {sets['poisoned_valid'].path} and "
-            f"{targets['poisoned_test']} here. Use sets of one experiment."
-        )
+        if other and other.labels[0] != found[0]:
+            raise DataError(
+                f"{images.path}: both poisoned sets must have one target class. Received: "
+                f"{other.labels[0]} in {other.path} and {found[0]} here. "
+                "Use sets of one experiment."
+            )
+        other = images
 
 
 def _dataset(path: Path, file: h5py.File, name: str, form: str, rank: int) -> h5py.Dataset:
@@ -315,21 +300,10 @@ def _whole(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _slabs(data: h5py.Dataset) -> Iterator[tuple[int, int]]:
-    """Rows (start, stop) of one read after the other."""
-    row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:])))
-    rows = max(1, _SLAB_BYTES // row_bytes)
-    if data.chunks is not None:
-        chunk_rows = data.chunks[0]
-        whole = -(-rows // chunk_rows) * chunk_rows
-        if whole * row_bytes <= _SLAB_LIMIT:
-            rows = whole
-    for start in range(0, len(data), rows):
-        yield start, min(start + rows, len(data))
-
-
-def _convert(stored: NDArray[Any], images: NDArray[np.float32]) -> None:
-    """Fill images (b, h, w, c) from rows as stored, (b, c, h, w)."""
-    # A float64 beyond float32 becomes infinite here, and is reported as such.
-    with np.errstate(over="ignore", invalid="ignore"):
-        images[...] = stored.transpose(0, 2, 3, 1)
+def _slab(data: h5py.Dataset, size: int) -> int:
+    """How many rows to read at once: whole batches and, within a limit, whole chunks."""
+    row_bytes: int = max(1, data.dtype.itemsize * prod(data.shape[1:]))
+    step = lcm(size, data.chunks[0]) if data.chunks else size
+    if step * row_bytes > _SLAB_LIMIT:
+        step = size
+    return step * max(1, _SLAB_BYTES // (step * row_bytes))

@@ -18,7 +18,7 @@ from sweep.base import files
 from sweep.base.cache import Cache
 from sweep.base.errors import ModelError
 from sweep.base.progress import Clock
-from sweep.data import hdf5
+from sweep.data import hdf5, lab
 from sweep.data.image_set import check_fit, open_set
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
@@ -129,7 +129,7 @@ def run(config: Config) -> Repair:
             }
             for name, subject in subjects.items()
         },
-        "known_files": datasets.known(digests | {"badnet": badnet_digest}),
+        "known_files": lab.known(digests | {"badnet": badnet_digest}),
         "incremental": network.engine.incremental,
     }
     details = Details(
