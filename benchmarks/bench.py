@@ -84,7 +84,7 @@ class Subject:
         """Run the command line here and now, as if in a process of its own."""
         # What a new process would not know.
         subject.load.cache_clear()
-        cache._whole.clear()  # noqa: SLF001
+        cache.shared.cache_clear()
         hdf5.forget()
         arguments = self.command(self.work / "data", self.sets, *overrides)
         before, sys.argv = sys.argv, ["sweep", *arguments]
@@ -271,7 +271,7 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve() / time.strftime("%Y%m%d-%H%M%S")
     tensorflow_runtime.load_tensorflow()
-    from sweep.tracking.store import open_store
+    from sweep.tracking.opening import open_store
 
     place = options.work.resolve()
     faces, badnet, scale = _source(options, place)

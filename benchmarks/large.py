@@ -181,10 +181,10 @@ def timed(arguments: Sequence[str]) -> dict[str, float]:
 
 def write(folder: Path, jobs: int) -> None:
     """Track a finished job again and again, as jobs do; print when each began and ended."""
-    from sweep.tracking import store as tracking
+    from sweep.tracking.opening import open_store
 
     record = Record.from_json((folder / "result.json").read_text(), "")
-    store = tracking.open_store(folder.parent / "mlruns", "writers")
+    store = open_store(folder.parent / "mlruns", "writers")
     print("ready", flush=True)
     sys.stdin.readline()  # all begin together
     for _ in range(jobs):

@@ -7,7 +7,7 @@ from sweep import export
 from sweep.base.errors import StoreError
 from sweep.reports import tables
 from sweep.results.records import Record
-from sweep.tracking.store import open_store
+from sweep.tracking.opening import open_store
 
 
 @pytest.fixture(scope="module")

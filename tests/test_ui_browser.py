@@ -32,7 +32,7 @@ PATIENCE = 60_000  # milliseconds: a busy machine serves MLflow's pages slowly
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """A store with six jobs under one sweep: its folder, the parent's id, the jobs' ids."""
-    from sweep.tracking.store import open_store
+    from sweep.tracking.opening import open_store
 
     folder = tmp_path_factory.mktemp("ui")
     store = open_store(folder / "mlruns", "badnet-sweep")
@@ -157,7 +157,7 @@ def test_an_artifact_can_be_downloaded(page, sweep, address):
 
 
 def test_names_do_nothing_in_the_note_of_a_run(page, sweep, address):
-    from sweep.tracking.store import open_store
+    from sweep.tracking.opening import open_store
 
     evil = "[a](javascript:alert(1)) ![p](/evil.png) <img src=/evil.png onerror=alert(1)> `c`"
     table = tables.markdown([record(file=name).row for name in (evil, "b")])

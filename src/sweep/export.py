@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         check_target(options.target)
-        from sweep.tracking.store import open_store
+        from sweep.tracking.opening import open_store
 
         # Opening makes a store where there is none; here that would be a mistake.
         here = not os.environ.get("MLFLOW_TRACKING_URI")

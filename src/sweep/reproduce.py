@@ -53,9 +53,9 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
         SweepError: the run is no finished job, or its data cannot be used.
     """
     from sweep.jobs import pipeline
-    from sweep.tracking import store
+    from sweep.tracking.opening import open_store
 
-    past, text = store.open_store(mlruns, experiment).finished_job(run_id)
+    past, text = open_store(mlruns, experiment).finished_job(run_id)
     config.register()
     chosen = _configured(text)
     if data is not None:
@@ -82,18 +82,21 @@ def _configured(text: str) -> config.Config:
     return config.typed(OmegaConf.merge(schema, loaded))  # type: ignore[arg-type]
 
 
-def _compare(row: Record, result: Record) -> list[str]:
-    now = {name: f"{count.hits} of {count.total}" for name, count in result.figures.items()}
-    then = {name: f"{count.hits} of {count.total}" for name, count in row.figures.items()}
-    now |= {"pruned channels": str(result.stop.pruned), "drop reached": str(result.stop.reached)}
-    then |= {"pruned channels": str(row.stop.pruned), "drop reached": str(row.stop.reached)}
+def _compare(past: Record, result: Record) -> list[str]:
+    then, now = _counts(past), _counts(result)
+    differing = [name for name, logged in then.items() if now.get(name) != logged]
     table = Table("figure", "logged", "now", "")
     for name, logged in then.items():
-        table.add_row(name, logged, now.get(name), "" if now.get(name) == logged else "differs")
+        table.add_row(name, logged, now.get(name), "differs" if name in differing else "")
     Console().print(table)
-    differing = [name for name, logged in then.items() if now.get(name) != logged]
     print(f"{len(differing)} of {len(then)} figures differ" if differing else "all figures agree")
     return differing
+
+
+def _counts(job: Record) -> dict[str, str]:
+    counts = {name: f"{count.hits} of {count.total}" for name, count in job.figures.items()}
+    stop = {"pruned channels": str(job.stop.pruned), "drop reached": str(job.stop.reached)}
+    return counts | stop
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.base.redact import without_password
 from sweep.jobs.config import Tracking, root
+from sweep.tracking import database
 from sweep.tracking.view import VIEW
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ def command(mlruns: Path, host: str, port: int) -> list[str]:
         host: address to listen on.
         port: port to listen on.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mlruns / 'mlflow.db').resolve()}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database.path(mlruns)}"
     return [
         sys.executable,
         *("-m", "mlflow", "ui", "--backend-store-uri", uri),
-        *("--default-artifact-root", (mlruns / "artifacts").resolve().as_uri()),
+        *("--default-artifact-root", database.artifacts(mlruns)),
         *("--host", host, "--port", str(port)),
         # One reader needs one process; MLflow's own four take four times as long to start.
         *("--workers", "1"),
@@ -40,20 +39,12 @@ def command(mlruns: Path, host: str, port: int) -> list[str]:
 def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
     """The address of an experiment's jobs; of MLflow's first page if the store is not at hand."""
     address = f"http://{host}:{port}"
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return address
-    try:  # asking MLflow itself would take seconds
-        with closing(
-            sqlite3.connect(f"{(mlruns / 'mlflow.db').resolve().as_uri()}?mode=ro", uri=True)
-        ) as store:
-            query = "SELECT experiment_id FROM experiments WHERE name = ?"
-            (identity,) = store.execute(query, (experiment,)).fetchone() or (None,)
-    except sqlite3.Error:
-        return address
-    if identity is None:
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    found = None if elsewhere else database.experiment_id(database.path(mlruns), experiment)
+    if found is None:
         return address
     query = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
-    return f"{address}/#/experiments/{identity}/runs?{query}"
+    return f"{address}/#/experiments/{found}/runs?{query}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,18 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if uri.startswith("http"):
         print(f"The tracking server shows its runs itself: {without_password(uri)}")
         return
-    if not uri and not (options.mlruns / "mlflow.db").is_file():
+    if not uri and not database.path(options.mlruns).is_file():
         sys.exit(
             f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
             "mlflow.db. Run a sweep first: python -m sweep"
         )
-    from sweep.tracking.store import follow_move
-
     if not uri:
-        follow_move(options.mlruns)
+        database.follow_move(options.mlruns)
     address = page(options.mlruns, options.host, options.port, options.experiment)
     print(f"MLflow on {address} (Ctrl-C ends it)", flush=True)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Workers for language-model jobs would only keep the machine busy.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     serve = command(options.mlruns, options.host, options.port)

@@ -185,7 +185,7 @@ def test_six_jobs_tracked_on_postgresql_give_the_same(
 
 
 def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout, monkeypatch):
-    from sweep.tracking import store as tracking
+    from sweep.tracking.opening import open_store
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     mine = "tracking.experiment=away"
@@ -194,7 +194,7 @@ def test_a_server_that_is_away_for_a_minute_costs_the_wait(server, six, checkout
         with server.running():
             process = stack.enter_context(checkout.started(*SIX_JOBS, mine))
             runs = until(lambda: runs_of(server.uri, state="FINISHED", experiment="away"), 120)
-            store = tracking.open_store(checkout.mlruns, "away")
+            store = open_store(checkout.mlruns, "away")
             store.past_jobs()  # from now on it knows where their files are
         reading = stack.enter_context(ThreadPoolExecutor()).submit(
             store.read, runs[0].info.run_id, "config.yaml"

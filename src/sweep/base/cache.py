@@ -6,6 +6,7 @@ sum is made again; a lock per array lets one process compute while the others wa
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import time
@@ -43,6 +44,7 @@ class Cache:
         """
         self.folder = folder
         self._limit = int(max_gb * 10**9)
+        self._intact: set[tuple[str, int, int, int]] = set()  # stamps of files with a right sum
 
     def array(self, kind: str, key: str, make: Make, enough: Enough | None = None) -> Array:
         """The array of that name, computed if it is not there.
@@ -61,7 +63,7 @@ class Cache:
             StoreError: the folder cannot be written.
         """
         path = self.folder / f"{kind}-{key}.npy"
-        array = _load(path)
+        array = self._load(path)
         if array is not None and (enough is None or enough(array)):
             return array
         try:
@@ -74,17 +76,35 @@ class Cache:
 
     def _make(self, path: Path, make: Make, enough: Enough | None) -> Array:
         with self._lock(path.stem):
-            array = _load(path)  # another process may have made it while we waited
+            array = self._load(path)  # another process may have made it while we waited
             if array is None or not (enough is None or enough(array)):
                 with replacing(path) as draft:
                     make(draft, array)
                     _seal(draft)
-                _whole.add(_stamp(path))
-                array = _load(path)
+                self._intact.add(_stamp(path))
+                array = self._load(path)
         if array is None:
             raise RuntimeError(f"{path} was damaged as soon as it was written")
         self._evict(path)
-        self._sweep_drafts()
+        self._remove_drafts()
+        return array
+
+    def _load(self, path: Path) -> Array | None:
+        """A sealed array, or None if it is not there or not whole.
+
+        The sum is taken once, and again when the file has changed since.
+        """
+        try:
+            stamp = _stamp(path)
+            if stamp not in self._intact:
+                if not _is_sealed(path):
+                    return None
+                self._intact.add(stamp)
+            # The age that eviction goes by is the last use.
+            os.utime(path, ns=(time.time_ns(), stamp[-1]))
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            return None
         return array
 
     def _lock(self, stem: str, seconds: float = -1) -> FileLock:
@@ -105,7 +125,7 @@ class Cache:
                 path.unlink(missing_ok=True)
                 used -= size
 
-    def _sweep_drafts(self) -> None:
+    def _remove_drafts(self) -> None:
         """Remove what killed processes left: drafts whose lock nobody holds."""
         for draft in self.folder.glob(".*.npy"):
             # A draft is called .STEM.PROCESS.TIME.npy, see `replacing`.
@@ -121,7 +141,13 @@ def _seal(path: Path) -> None:
         file.write(digest)
 
 
-_whole: set[tuple[str, int, int, int]] = set()
+def _is_sealed(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = path.stat().st_size - _SUM_BYTES
+        digest = hashlib.sha256()
+        while block := file.read(min(1 << 20, max(size - file.tell(), 0))):
+            digest.update(block)
+        return file.read() == digest.digest()
 
 
 def _stamp(path: Path) -> tuple[str, int, int, int]:
@@ -129,25 +155,5 @@ def _stamp(path: Path) -> tuple[str, int, int, int]:
     return str(path), status.st_size, status.st_ino, status.st_mtime_ns
 
 
-def _load(path: Path) -> Array | None:
-    """A sealed array, or None if it is not there or not whole.
-
-    The sum is taken once in a process, and again when the file has changed since.
-    """
-    try:
-        stamp = _stamp(path)
-        if stamp not in _whole:
-            with path.open("rb") as file:
-                size = stamp[1] - _SUM_BYTES
-                digest = hashlib.sha256()
-                while block := file.read(min(1 << 20, max(size - file.tell(), 0))):
-                    digest.update(block)
-                if file.read() != digest.digest():
-                    return None
-            _whole.add(stamp)
-        # The age that eviction goes by is the last use.
-        os.utime(path, ns=(time.time_ns(), stamp[-1]))
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    return array
+# The cache of a folder that a process shares, so that a file's sum is taken once in a process.
+shared = functools.cache(Cache)

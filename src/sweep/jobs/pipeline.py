@@ -15,7 +15,7 @@ import numpy as np
 
 from sweep import criteria
 from sweep.base import files
-from sweep.base.cache import Cache
+from sweep.base.cache import Cache, shared
 from sweep.base.errors import ModelError
 from sweep.base.progress import Clock
 from sweep.data import hdf5, lab
@@ -88,7 +88,7 @@ def run(config: Config) -> Repair:
     with clock.stage("network"):
         network = load(inputs.badnet, badnet_digest, config.layers)
         check_fit(sets, network.model.input_shape, network.engine.classes)
-    cache = Cache(config.cache_folder, config.cache.max_gb)
+    cache = shared(config.cache_folder, config.cache.max_gb)
     with clock.stage("activations"):
         subjects = open_subjects(sets, digests, network, config.dataset.scale, cache)
         _refuse_chance(subjects["clean_valid"], config)

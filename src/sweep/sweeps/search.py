@@ -69,7 +69,7 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
         SystemExit: with 1 where the trials did not all succeed, 130 or 143 after an interruption.
         SweepError: nothing was started.
     """
-    from sweep.tracking import store as tracking
+    from sweep.tracking.opening import open_store
 
     if settings.n_trials < 1 or settings.n_jobs < 1:
         raise ConfigError(
@@ -84,14 +84,14 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
         done = len(findings.complete(kept))
         print(f"study {name}: {done} of {settings.n_trials} trials are done; {goal.signature()}")
         return
-    store = tracking.open_store(Path(first.paths.mlruns), first.tracking.experiment)
-    store.bury_the_dead()
+    store = open_store(Path(first.paths.mlruns), first.tracking.experiment)
+    store.close_orphaned_runs()
     identity = f"study/{name}"
     details = {"study": name, "trials": settings.n_trials, "goal": goal.signature()}
     with session.joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
-        store.bury_the_dead()
+        store.close_orphaned_runs()
         session.show_failures(errors)
         done = len(findings.complete(kept))
         if done and not ended:

@@ -32,6 +32,7 @@ from sweep.jobs.config import Objective, describe, root
 from sweep.reports import comparison, tables
 from sweep.results.records import Record
 from sweep.tracking import history
+from sweep.tracking.origin import GIT, git_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,15 +59,16 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
     """
     from sweep.jobs import pipeline
     from sweep.reports import artifacts
-    from sweep.tracking import store as tracking
+    from sweep.tracking.opening import open_store
+    from sweep.tracking.store import PATIENCE
 
     place = Path(config.paths.mlruns), config.tracking.experiment
-    store = tracking.open_store(*place, tracking.PATIENCE)
+    store = open_store(*place, PATIENCE)
     settings = describe(config)
     name = tables.settings_name(settings)
     with FileLock(_locks(config) / f"{_identify(config).config}.lock"):
         identity = _identify(config)  # whoever was here before us may have made the data
-        store.bury_the_dead(identity.config)  # an attempt that was cut off, before a requeue
+        store.close_orphaned_runs(identity.config)  # an attempt that was cut off, before a requeue
         runs = store.past_jobs(identity.config)
         done = ledger.judge(identity, runs, config.rerun, cached=False).past
         if done is not None and done.record is not None:
@@ -74,8 +76,8 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
         sees = criteria.sees(config.criterion.name, config.criterion.params)
         parent, log = store.find_parent(sweep_id(config)), folder / "sweep.log"
         origin = store.origin(parent) if parent else {}
-        origin |= tracking.git_state(root())
-        git = {tag: origin[tag] for tag in tracking.GIT if tag in origin}
+        origin |= git_state(root())
+        git = {tag: origin[tag] for tag in GIT if tag in origin}
         tags = {"sweep.kind": "job", "sweep.id": sweep_id(config), "sweep.sees": sees}
         tags |= identity.tags() | origin | {"sweep.log": str(log)}
         with store.run(name, tags, parent, log) as run_id:
@@ -136,10 +138,10 @@ def run_grid(
         _show_plan(plan.make(configs, history.look(*place, shared)))
         return
     from sweep.reports import page
-    from sweep.tracking import store as tracking
+    from sweep.tracking.opening import open_store
 
-    store = tracking.open_store(*place)
-    store.bury_the_dead()
+    store = open_store(*place)
+    store.close_orphaned_runs()
     todo = plan.make(configs, store.past_jobs(settings=shared))
     if first.plan:
         _show_plan(todo)
@@ -151,7 +153,7 @@ def run_grid(
         if waiting:
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
-            store.bury_the_dead(over=sweep_id(first))
+            store.close_orphaned_runs(over=sweep_id(first))
         rows = _rows(todo, returns, store)
         _show(rows, store, run_id, first)
         errors = [
@@ -164,7 +166,7 @@ def run_grid(
             command=command,
             when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
             jobs=len(configs),
-            git=tracking.git_state(root()),
+            git=git_state(root()),
         )
         _log_summary(store, run_id, rows, about)
         if ended:
@@ -183,8 +185,6 @@ def parent_run(
     store: Store, identity: str, settings: Mapping[str, object]
 ) -> Iterator[tuple[str, str]]:
     """The run that holds an invocation's jobs; yields its id and what the user typed."""
-    from sweep.tracking import store as tracking
-
     typed = " ".join(map(shlex.quote, sys.argv[1:]))
     command = f"python -m sweep {without_password(typed)}"
     tags = {
@@ -192,7 +192,7 @@ def parent_run(
         "sweep.id": identity,
         "mlflow.note.content": tables.code(command),
     }
-    with store.run(f"sweep {identity}", tags | tracking.git_state(root())) as run_id:
+    with store.run(f"sweep {identity}", tags | git_state(root())) as run_id:
         store.log_settings(run_id, settings)
         yield run_id, command
 
@@ -207,7 +207,7 @@ def joined_run(store: Store, identity: str, settings: Mapping[str, object]) -> I
                 yield own
                 return
         store.client.delete_run(own)  # another invocation was faster
-    with store.again(str(store.find_parent(identity))) as run_id:
+    with store.resumed(str(store.find_parent(identity))) as run_id:
         yield run_id
 
 

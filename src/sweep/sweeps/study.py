@@ -24,7 +24,7 @@ from hydra.errors import HydraException
 from sweep.base.errors import ConfigError, StoreError
 from sweep.base.processes import beating, is_gone, own_process
 from sweep.base.redact import without_password
-from sweep.base.retry import Patient
+from sweep.base.retry import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -247,7 +247,7 @@ def _storage(url: str) -> Any:
     if kind == "journal":
         return storages.JournalStorage(JournalFileBackend(path))
     # Of several who make the tables at once all but one are told that there are some.
-    waiting = Patient(
+    waiting = Retrying(
         storages, lambda error: "already exists" in str(error), seconds=_POLL_SECONDS * _PATIENCE
     )
     return waiting.get_storage(url)

@@ -1,13 +1,12 @@
-"""What the runs of an MLflow store say of past jobs; a store of this machine is read in place.
+"""Past jobs as runs describe them; a database of this machine is read in place.
 
-MLflow takes seconds to load and milliseconds a run, SQLite a tenth of both: a plan needs no more
-than to read, and a large store is read at every start.
+MLflow takes seconds to load and milliseconds a run, SQLite a tenth of both: a plan only reads, and
+a large store is read at every start.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from sweep.base.errors import StoreError
 from sweep.base.processes import is_gone
 from sweep.jobs.identity import Identity, Past
 from sweep.results.records import Record
+from sweep.tracking import database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,15 +38,10 @@ _ONLY = (
 )
 
 
-def database(mlruns: Path) -> Path:
-    """Where a store of this machine lies."""
-    return (mlruns / "mlflow.db").resolve()
-
-
-def of_run(
+def past_job(
     run_id: str, place: str, status: str, start: int, end: int | None, tags: Mapping[str, str]
 ) -> Past:
-    """A job as its run tells it; times in milliseconds, as MLflow keeps them."""
+    """A job as its run describes it; times in milliseconds, as MLflow keeps them."""
     record = tags.get("sweep.row")
     return Past(
         run_id=run_id,
@@ -61,11 +56,11 @@ def of_run(
     )
 
 
-def is_dead(start: int, tags: Mapping[str, str], over: str | None = None) -> bool:
-    """Whether a run that says it runs does not.
+def is_orphaned(start: int, tags: Mapping[str, str], over: str | None = None) -> bool:
+    """Whether the process of a run whose status is RUNNING is gone.
 
     Args:
-        start: when it began, in milliseconds since 1970.
+        start: when the run began, in milliseconds since 1970.
         tags: the run's.
         over: the id of a sweep whose jobs have all ended, wherever they ran.
     """
@@ -76,12 +71,12 @@ def is_dead(start: int, tags: Mapping[str, str], over: str | None = None) -> boo
 
 
 def look(mlruns: Path, experiment: str, settings: Mapping[str, object]) -> list[Past]:
-    """As `read` for who only looks: a store that is not there holds nothing.
+    """As `read`; a store that is not there holds nothing.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    store = database(mlruns)
+    store = database.path(mlruns)
     try:
         return read(store, experiment, settings=settings) if store.is_file() else []
     except sqlite3.Error as error:
@@ -97,29 +92,28 @@ def read(
     config: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> list[Past]:
-    """The jobs that a store of this machine holds, newest first; nothing is written.
+    """The jobs in a database of this machine, newest first; nothing is written.
 
-    A run that says it runs and does not is told as KILLED.
+    The status of an orphaned run reads KILLED.
 
     Args:
-        store: the database, see `database`.
+        store: the database, see `database.path`.
         experiment: the experiment's name.
         config: jobs of one configuration alone.
         settings: jobs that were given these alone.
 
     Raises:
-        sqlite3.Error: the store cannot be read.
+        sqlite3.Error: the database cannot be read.
     """
     tags = [("sweep.kind", "job"), *([("sweep.config", config)] if config else [])]
     params = [(name, str(value)) for name, value in (settings or {}).items() if str(value)]
     only = _ONLY.format(table="tags") * len(tags) + _ONLY.format(table="params") * len(params)
     query = _JOBS.format(tags=", ".join("?" * len(_TAGS)), only=only)
     values = [experiment, *_TAGS, *(part for pair in (*tags, *params) for part in pair)]
-    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", timeout=60, uri=True)) as connection:
-        found = connection.execute(query, values).fetchall()
     jobs = []
-    for (run_id, place, status, start, end), lines in groupby(found, key=lambda line: line[:5]):
-        own = {key: value for *_, key, value in lines}
-        dead = status == "RUNNING" and is_dead(start, own)
-        jobs.append(of_run(run_id, place, "KILLED" if dead else status, start, end, own))
+    lines = database.rows(store, query, values)
+    for (run_id, place, status, start, end), own in groupby(lines, key=lambda line: line[:5]):
+        known = {key: value for *_, key, value in own}
+        orphaned = status == "RUNNING" and is_orphaned(start, known)
+        jobs.append(past_job(run_id, place, "KILLED" if orphaned else status, start, end, known))
     return jobs

@@ -1,0 +1,68 @@
+"""Errors of a store: which may pass by themselves, and what the user reads of the others."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import requests
+from mlflow.exceptions import MlflowException
+
+from sweep.base.errors import StoreError
+from sweep.base.redact import without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_GONE_OR_LOCKED = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
+
+
+def passes(error: Exception) -> bool:
+    """Whether an error of a tracking server may pass by itself."""
+    if isinstance(error, requests.RequestException):  # the transfer of an artifact was cut off
+        return not isinstance(error, requests.HTTPError)
+    if not isinstance(error, MlflowException):
+        return False
+    text = str(error).lower()
+    if "readonly" in text or "read-only" in text or "disk is full" in text:
+        return False
+    # Two jobs that log the same new data set at once: MLflow lets the second fail.
+    doubled = "unique constraint" in text and "dataset" in text
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "connection" in text or doubled
+
+
+def passes_here(error: Exception) -> bool:
+    """The same for a store of files, whose folder may be moved away while it is used."""
+    if isinstance(error, sqlite3.Error):
+        # Errors of Python's own module have no name of SQLite's.
+        return getattr(error, "sqlite_errorname", "").startswith(_GONE_OR_LOCKED)
+    return isinstance(error, FileNotFoundError) or passes(error)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Raise one sentence for a full, read-only or unreachable store.
+
+    Raises:
+        StoreError: the block raised an error of MLflow, SQLite or the disk.
+    """
+    try:
+        yield
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_ROOM and not passes(error):
+            raise
+        raise not_written(uri, error) from error
+
+
+def not_written(uri: str, error: Exception) -> StoreError:
+    """What the user reads when a store cannot be opened or written."""
+    reason = without_password(str(error).strip().splitlines()[0][:300])
+    return StoreError(
+        "The MLflow store must be there to be written. "
+        f"Received: {without_password(uri)}, which says: {reason}. "
+        "Free it, or name another by paths.mlruns or MLFLOW_TRACKING_URI; what was computed is "
+        "kept, and the same command goes on."
+    )

@@ -1,0 +1,146 @@
+"""Finding, creating and waiting for a store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+from sweep.base import files
+from sweep.base.errors import StoreError
+from sweep.base.redact import split_login
+from sweep.base.retry import Retrying
+from sweep.tracking import database, history
+from sweep.tracking.failures import not_written, passes, passes_here
+from sweep.tracking.store import PATIENCE, Store
+from sweep.tracking.view import VIEW, view
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# How long a server that did not answer yet is waited for, in seconds.
+_FIRST_PATIENCE = 20.0
+# What means something else in an address than in a path.
+_ADDRESS = re.compile(r"\?|%[0-9a-fA-F]{2}")
+_EXPERIMENT = {
+    "mlflow.note.content": (
+        "Channel pruning against a backdoored classifier. A run per sweep holds `report.html`, "
+        "the table and the plots; the runs nested in it are its jobs. `goodnet/test_asr` (less is "
+        "better) and `goodnet/test_accuracy` (more is better) say how well a defence does."
+    ),
+    "mlflow.experiment.primaryMetric.name": "goodnet/test_asr",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
+    f"mlflow.sharedViewState.{VIEW}": view(),
+}
+# What this process has open, by address and experiment.
+_opened: dict[tuple[str, str], Store] = {}
+
+
+def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE) -> Store:
+    """The store of the project, created if it is not there; `MLFLOW_TRACKING_URI` wins if set.
+
+    Creating a SQLite store from several processes at once would corrupt it, so one does and the
+    others wait. A store that was there and is gone is waited for.
+
+    Args:
+        mlruns: folder of `mlflow.db` and `artifacts`.
+        experiment: name of the experiment.
+        patience: how long to wait for a tracking server, in seconds.
+
+    Raises:
+        StoreError: the store cannot be opened or written.
+    """
+    _log_quietly()
+    _hide_login()
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    here = database.path(mlruns)
+    if not uri and _ADDRESS.search(str(here)):
+        raise StoreError(
+            "The path of a store must hold no question mark and no percent sign before two hex "
+            f"digits: MLflow takes it for an address. Received: {here}. "
+            "Name another by paths.mlruns."
+        )
+    key = uri or f"sqlite:///{here}", experiment
+    try:
+        if key in _opened:
+            _opened[key].client.get_experiment_by_name(experiment)
+        elif uri:
+            client = MlflowClient(uri)
+            known = _experiment(Retrying(client, passes, seconds=patience), experiment, None)
+            _opened[key] = Store(uri, Retrying(client, passes, seconds=PATIENCE), known)
+        else:
+            _opened[key] = _open_here(mlruns, experiment)
+    except (OSError, MlflowException, sqlite3.Error) as error:
+        raise not_written(key[0], error) from error
+    return _opened[key]
+
+
+def _open_here(mlruns: Path, experiment: str) -> Store:
+    path = database.path(mlruns)
+    uri = f"sqlite:///{path}"
+    mlruns.mkdir(parents=True, exist_ok=True)
+    with FileLock(mlruns / ".mlflow.lock"):
+        if path.is_file():
+            database.follow_move(mlruns)
+        else:
+            _create(path)
+        client = MlflowClient(uri)
+        known = _experiment(Retrying(client, passes_here), experiment, database.artifacts(mlruns))
+        database.use_write_ahead_log(path)
+    check = partial(_check_there, path)
+    jobs = partial(Retrying(history, passes_here, check).read, path, experiment)
+    return Store(uri, Retrying(client, passes_here, check), known, jobs)
+
+
+def _create(path: Path) -> None:
+    """Create a database whole or not at all: MLflow never works with one that was cut off."""
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}*"):
+        left.unlink()  # by a process that was killed
+    with files.replacing(path) as draft:
+        client = MlflowClient(f"sqlite:///{draft}")
+        client._tracking_client.store.engine.dispose()  # noqa: SLF001 - else it stays open
+
+
+def _check_there(path: Path) -> None:
+    """Raise where a database is gone for a while: SQLite would create an empty one."""
+    if not path.is_file():
+        raise MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE)
+
+
+def _experiment(client: Any, name: str, artifacts: str | None) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifacts, _EXPERIMENT))
+    except MlflowException:  # created by another process in the meantime
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return str(known.experiment_id)
+
+
+def _log_quietly() -> None:
+    """Send MLflow's messages to our log, not past it to the terminal."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logger = logging.getLogger("mlflow")
+    logger.setLevel(logging.WARNING)
+    logger.handlers.clear()
+    logger.propagate = True
+
+
+def _hide_login() -> None:
+    """Move a name and password from the server's address to where MLflow keeps them."""
+    url, name, password = split_login(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if url.startswith("http") and name:
+        os.environ["MLFLOW_TRACKING_URI"] = url
+        os.environ["MLFLOW_TRACKING_USERNAME"] = name
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = password
