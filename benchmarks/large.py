@@ -25,7 +25,7 @@ from sweep.jobs import config, identity
 from sweep.jobs.config import describe
 from sweep.reports import tables
 from sweep.results.records import Record
-from sweep.sweeps import session
+from sweep.sweeps import grid as sweeping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,12 +74,12 @@ def configured(work: Path, overrides: Sequence[str]) -> list[config.Config]:
     def instead(jobs: Sequence[tuple[list[str], config.Config]], **_: object) -> None:
         found.extend(cell for _, cell in jobs)
 
-    run_grid, arguments = session.run_grid, sys.argv
-    session.run_grid, sys.argv = instead, command(work, *overrides)[2:]  # type: ignore[assignment]
+    run_grid, arguments = sweeping.run, sys.argv
+    sweeping.run, sys.argv = instead, command(work, *overrides)[2:]  # type: ignore[assignment]
     try:
         command_line.main()
     finally:
-        session.run_grid, sys.argv = run_grid, arguments
+        sweeping.run, sys.argv = run_grid, arguments
     return found
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from records import record
 from sweep.reports import plots, tables
-from sweep.sweeps import session
+from sweep.sweeps import console
 
 EVIL = "[x](http://127.0.0.1/) ![p](//h/p.png) <img src=p onerror=a()> `c` a|b $\\frac{$ [/red]"
 
@@ -48,7 +48,7 @@ def test_tables_on_the_terminal(capsys):
     table = Table(title=EVIL)
     table.add_column("job")
     table.add_row("[bold]a[/bold] :bug:")
-    session.console().print(table)
+    console.console().print(table)
     said = capsys.readouterr().out
     assert "[bold]a[/bold] :bug:" in said
     assert "[/red]" in said

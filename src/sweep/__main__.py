@@ -28,12 +28,12 @@ config.register()
 @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
 def _job(composed: DictConfig) -> Any:
     from sweep.base import progress
-    from sweep.sweeps import session
+    from sweep.sweeps import job
 
     checked = config.typed(composed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        return session.run_job(checked, OmegaConf.to_yaml(composed, resolve=True), folder)
+        return job.run_job(checked, OmegaConf.to_yaml(composed, resolve=True), folder)
     finally:
         progress.job_done()
         gc.collect()  # networks and figures hold on to themselves

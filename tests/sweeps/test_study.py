@@ -189,7 +189,7 @@ def test_two_workers_end_with_exactly_the_total(storage, capsys):
     workers = [worker(storage, 25, launcher(done), jobs=3) for _ in range(2)]
     # Signals belong to the main thread.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.session, "interruptible", lambda launch: (0, launch()))
+        patch.setattr(search, "interruptible", lambda launch: (0, launch()))
         threads = [threading.Thread(target=lambda w=w: found.append(w.work())) for w in workers]
         for thread in threads:
             thread.start()

@@ -20,7 +20,7 @@ class GridSweeper(BasicSweeper):
         from hydra_plugins.badnet_sweep._composing import SweepLoader
         from hydra_plugins.badnet_sweep._launching import launch
         from sweep.jobs import config
-        from sweep.sweeps import session
+        from sweep.sweeps import grid
 
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101
@@ -33,7 +33,7 @@ class GridSweeper(BasicSweeper):
         loader = SweepLoader(own, cells)
         self.hydra_context.config_loader = loader  # for the launcher too
         master, launcher = self.config, self.launcher
-        session.run_grid(
+        grid.run(
             [(cell, config.typed(loader.compose(master, cell))) for cell in cells],
             launch=partial(launch, launcher),
         )

@@ -13,7 +13,8 @@ from sweep.base.errors import ConfigError
 from sweep.reports import study as findings
 from sweep.results import goals
 from sweep.results.records import Record
-from sweep.sweeps import session, study
+from sweep.sweeps import console, study
+from sweep.sweeps.invocation import command_of, interruptible, joined_run, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,11 +89,11 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
     store.close_orphaned_runs()
     identity = f"study/{name}"
     details = {"study": name, "trials": settings.n_trials, "goal": goal.signature()}
-    with session.joined_run(store, identity, details) as run_id:
+    with joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
         store.close_orphaned_runs()
-        session.show_failures(errors)
+        console.show_failures(errors)
         done = len(findings.complete(kept))
         if done and not ended:
             tests = _Tests(space, compose, launch, identity, settings.n_trials)
@@ -145,11 +146,11 @@ class _Tests:
         baseline = [*kept, "criterion=mean_activation", "ordering=increasing", f"drop={drop!r}"]
         marks = ["objective=none", f"tracking.sweep={self.identity}"]
         jobs = [[*chosen, *marks], [*baseline, *marks]]
-        _, returns = session.interruptible(partial(self.launch, jobs, self.number))
-        rows = [session.value_of(back) for back in returns]
-        session.show_failures(
+        _, returns = interruptible(partial(self.launch, jobs, self.number))
+        rows = [value_of(back) for back in returns]
+        console.show_failures(
             [
-                (session.command_of(job), row)
+                (command_of(job), row)
                 for job, row in zip(jobs, rows, strict=False)
                 if not isinstance(row, Record)
             ]
@@ -191,7 +192,7 @@ class Worker:
                 for trial in trials
             ]
             with study.heartbeat(trials):
-                ended, returns = session.interruptible(partial(self.launch, jobs, trials[0].number))
+                ended, returns = interruptible(partial(self.launch, jobs, trials[0].number))
                 errors += self._tell(trials, jobs, returns)
             if ended:
                 return ended, errors
@@ -209,12 +210,12 @@ class Worker:
     ) -> list[tuple[str, Exception]]:
         errors = []
         for trial, job, back in zip(trials, jobs, returns, strict=False):
-            value = session.value_of(back)
+            value = value_of(back)
             if isinstance(value, Record):
                 self._finish(trial, value)
             else:
                 study.give_back(self.study, trial.number, trial.params, None)
-                errors.append((session.command_of(job), value))
+                errors.append((command_of(job), value))
         for trial in trials[len(returns) :]:  # interrupted: tried again by whoever goes on
             study.give_back(self.study, trial.number, trial.params, study.job_of(trial))
         return errors

@@ -1,0 +1,81 @@
+"""What a sweep prints."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sweep.base.errors import SweepError
+from sweep.base.redact import without_password
+from sweep.jobs import plan
+from sweep.reports import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweep.jobs.config import Config
+    from sweep.results.records import Record
+    from sweep.tracking.store import Store
+
+
+def console() -> Console:
+    """Where tables are printed; names in brackets or colons are names there."""
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+
+
+def show_plan(todo: plan.Plan) -> None:
+    """Print each cell with its state, and what running the rest will take."""
+    table = Table(title="plan", title_justify="left")
+    for column in ("job", "state", "why, or its run"):
+        table.add_column(column, overflow="fold")
+    for line in plan.lines(todo):
+        table.add_row(*line)
+    console().print(table)
+    print(f"{todo.states()}\n{todo.needs()}")
+
+
+def show(rows: Sequence[Record], store: Store, run_id: str, config: Config) -> None:
+    """Print the figures of a sweep, its runs, and where to look at them."""
+    out = console()
+    for title, lines in tables.table(rows):
+        table = Table(title=f"{title}, test sets, percent", title_justify="left")
+        for index, column in enumerate(tables.header(rows)):
+            table.add_column(column, justify="right", no_wrap=index == 0)
+        for line in lines:
+            table.add_row(*line)
+        out.print(table)
+    if config.dataset.name == "lab":
+        _show_reference(rows, out)
+    for row in rows:
+        print(f"{row.run_id}  {tables.settings_name(row.settings)}")
+    print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
+    print(f"Runs lie in {without_password(store.uri)}; look at them with: {store.page(run_id)}")
+
+
+def _show_reference(rows: Sequence[Record], out: Console) -> None:
+    lines = tables.beside_reference(rows)
+    if not lines:
+        return
+    table = Table(title="beside the lab's report, test sets", title_justify="left")
+    for column in ("ordering", "X", "figure", "measured", "report", "difference"):
+        table.add_column(column, justify="right")
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+
+
+def show_failures(failures: Sequence[tuple[str, Exception]]) -> int:
+    """Print each different error once with the jobs that it ended; return how many failed."""
+    failed = defaultdict(list)
+    for command, error in failures:
+        known = isinstance(error, SweepError)
+        failed[str(error) if known else f"{type(error).__name__}: {error}"].append(command)
+    for text, commands in failed.items():
+        print(f"\n{len(commands)} x {text}", file=sys.stderr)
+        for command in commands:
+            print(f"    {command}", file=sys.stderr)
+    return len(failures)

@@ -1,0 +1,157 @@
+"""One invocation of a grid: a parent run, its jobs through Hydra's launcher, and the summary."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hydra.core.utils import JobReturn
+
+from sweep.base import files
+from sweep.base.errors import ConfigError
+from sweep.jobs import plan
+from sweep.jobs.config import Objective, describe, root
+from sweep.reports import comparison, tables
+from sweep.results.records import Record
+from sweep.sweeps import console
+from sweep.sweeps.invocation import command_of, interruptible, parent_run, value_of
+from sweep.sweeps.job import sweep_id
+from sweep.tracking import history
+from sweep.tracking.origin import git_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sweep.jobs.config import Config
+    from sweep.reports import page
+    from sweep.tracking.store import Store
+
+
+def run(
+    jobs: Sequence[tuple[list[str], Config]],
+    launch: Callable[[list[list[str]]], Sequence[JobReturn]],
+) -> None:
+    """Run the jobs of a sweep that need it under one parent run, and tell what came out.
+
+    Args:
+        jobs: overrides and checked configuration of each; jobs that say the same run once.
+        launch: runs jobs, given by their overrides, through Hydra's launcher.
+
+    Raises:
+        SystemExit: with 1 where a job failed, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    single = {files.key(describe(config)): (cell, config) for cell, config in reversed(jobs)}
+    overrides, configs = map(list, zip(*reversed(single.values()), strict=True))
+    first = configs[0]
+    if first.objective is not Objective.none:
+        raise ConfigError(
+            "objective is for searches, whose jobs never open a test set. "
+            f"Received: objective={first.objective.name}. Add hydra/sweeper=optuna or leave it out."
+        )
+    shared = plan.shared_settings(configs)
+    place = Path(first.paths.mlruns), first.tracking.experiment
+    if first.plan and not os.environ.get("MLFLOW_TRACKING_URI"):
+        console.show_plan(plan.make(configs, history.look(*place, shared)))
+        return
+    from sweep.reports import page
+    from sweep.tracking.opening import open_store
+
+    store = open_store(*place)
+    store.close_orphaned_runs()
+    todo = plan.make(configs, store.past_jobs(settings=shared))
+    if first.plan:
+        console.show_plan(todo)
+        return
+    waiting = todo.waiting
+    print(todo.states(), file=sys.stderr)
+    ended, returns = 0, list[JobReturn]()
+    with parent_run(store, sweep_id(first), {"jobs": len(configs)}) as (run_id, command):
+        if waiting:
+            chosen = [overrides[index] for index in waiting]
+            ended, returns = interruptible(partial(launch, chosen), len(chosen))
+            store.close_orphaned_runs(over=sweep_id(first))
+        rows = _rows(todo, returns, store)
+        console.show(rows, store, run_id, first)
+        errors = [
+            (command_of(overrides[i]), value_of(job))
+            for i, job in zip(waiting, returns, strict=False)
+        ]
+        failed = console.show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
+        about = page.About(
+            name=f"sweep {sweep_id(first)}",
+            command=command,
+            when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+            jobs=len(configs),
+            git=git_state(root()),
+        )
+        _log_summary(store, run_id, rows, about)
+        if ended:
+            left = len(configs) - len(rows)
+            print(
+                f"interrupted: {left} of {len(configs)} jobs are left; the same command goes on",
+                file=sys.stderr,
+            )
+            raise SystemExit(ended)
+        if failed:
+            raise SystemExit(1)
+
+
+def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[Record]:
+    """The lines of all jobs that are done, in the order of the grid."""
+    rows = {index: cell.past.record for index, cell in enumerate(todo.cells) if cell.past}
+    rows |= {
+        index: value
+        for index, value in zip(todo.waiting, map(value_of, returns), strict=False)
+        if isinstance(value, Record)
+    }
+    if len(returns) < len(todo.waiting):  # interrupted: the store knows how far it came
+        known = {todo.identities[index].config: index for index in todo.waiting}
+        for run in store.past_jobs(settings=plan.shared_settings(todo.configs)):
+            index = known.get(run.identity.config)
+            if index is None or run.status != "FINISHED" or run.record is None:
+                continue
+            if run.identity.code == todo.identities[index].code:
+                rows.setdefault(index, run.record)
+    return [row for _, row in sorted(rows.items()) if row]
+
+
+def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.About) -> None:
+    from sweep.reports import page
+
+    table = tables.markdown(rows)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files.write_text(folder / "summary.csv", tables.as_csv(rows))
+        files.write_text(folder / "summary.md", table)
+        if tables.several_seeds(rows):
+            files.write_text(folder / "summary_over_seeds.csv", tables.seeds_csv(rows))
+        records = _records(store, rows)
+        runs = {page.strip_key(record): record.run_id for record in reversed(records)}
+        pictures = store.read_all(list(runs.values()), "samples.png")
+        strips = {key: pictures[run] for key, run in runs.items() if run in pictures}
+        page.write(folder, records, strips, about)
+        if comparison.is_wanted(records):
+            table = comparison.write(folder, records, _answers(store, records))
+        store.log_files(run_id, folder)
+    store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
+
+
+def _records(store: Store, rows: Sequence[Record]) -> list[Record]:
+    """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
+    kept = store.read_all([row.run_id for row in rows], "result.json")
+    return [Record.from_json(text.decode(), run_id) for run_id, text in kept.items()]
+
+
+def _answers(store: Store, records: Sequence[Record]) -> dict[str, comparison.Answers]:
+    """What jobs' networks answered to each test image, by run."""
+    kept = store.read_all([record.run_id for record in records], "answers.npz")
+    # Jobs whose B' is the same answer the same: of a thousand files few differ.
+    opened = {packed: dict(np.load(io.BytesIO(packed))) for packed in set(kept.values())}
+    return {run: opened[packed] for run, packed in kept.items()}

@@ -1,0 +1,87 @@
+"""What a grid and a search do alike: a parent run, jobs that may be interrupted, what they gave."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sweep.base import progress
+from sweep.base.redact import without_password
+from sweep.jobs.config import root
+from sweep.reports import tables
+from sweep.tracking.origin import git_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hydra.core.utils import JobReturn
+
+    from sweep.tracking.store import Store
+
+
+def command_of(overrides: Sequence[str]) -> str:
+    """What to type for one job alone."""
+    return shlex.join(["python", "-m", "sweep", *overrides])
+
+
+@contextmanager
+def parent_run(
+    store: Store, identity: str, settings: Mapping[str, object]
+) -> Iterator[tuple[str, str]]:
+    """The run that holds an invocation's jobs; yields its id and what the user typed."""
+    typed = " ".join(map(shlex.quote, sys.argv[1:]))
+    command = f"python -m sweep {without_password(typed)}"
+    tags = {
+        "sweep.kind": "parent",
+        "sweep.id": identity,
+        "mlflow.note.content": tables.code(command),
+    }
+    with store.run(f"sweep {identity}", tags | git_state(root())) as run_id:
+        store.log_settings(run_id, settings)
+        yield run_id, command
+
+
+@contextmanager
+def joined_run(store: Store, identity: str, settings: Mapping[str, object]) -> Iterator[str]:
+    """The one run of an identity, begun by whoever came first; yields its id."""
+    if store.find_parent(identity) is None:
+        with parent_run(store, identity, settings) as (own, _):
+            first = store.find_parent(identity)
+            if first == own:
+                yield own
+                return
+        store.client.delete_run(own)  # another invocation was faster
+    with store.resumed(str(store.find_parent(identity))) as run_id:
+        yield run_id
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: ends the job at hand as Ctrl-C does."""
+
+
+def interruptible(
+    launch: Callable[[], Sequence[JobReturn]], jobs: int = 0
+) -> tuple[int, list[JobReturn]]:
+    """Run jobs; an exit code for an interruption, or 0, and what Hydra gave back."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with progress.display(jobs):
+            return 0, list(launch())
+    except _TerminatedError:
+        return 128 + signal.SIGTERM, []
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT, []
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def value_of(job: JobReturn) -> Any:
+    """What a job gave back, or the exception that ended it; `return_value` would raise it."""
+    return job._return_value  # noqa: SLF001
