@@ -26,7 +26,7 @@ import numpy as np
 import images
 import show
 from sweep import __main__ as command_line
-from sweep.attacks import standin
+from sweep.attacks import standin, training
 from sweep.base import cache, tensorflow_runtime
 from sweep.data import hdf5
 from sweep.data.image_set import open_set
@@ -336,7 +336,7 @@ def _source(options: argparse.Namespace, place: Path) -> tuple[tuple[Path, Path]
     faces = (made / "cl" / "test.h5", made / "bd" / "bd_test.h5")
     if options.badnet:
         return faces, options.badnet, options.scale or 1.0
-    return faces, made / "models" / "bd_net.keras", options.scale or standin.SCALE
+    return faces, made / "models" / "bd_net.keras", options.scale or training.SCALE
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sweep.attacks import faces, standin, triggers
+from sweep.attacks import faces, standin, training, triggers
 from sweep.attacks.standin import Standin
 from sweep.base.errors import StoreError
 
@@ -105,8 +105,8 @@ def test_seeds_decide_the_images() -> None:
 def test_the_same_seed_trains_the_same_weights() -> None:
     images, labels = standin.training_set(TINY)
     before = random.getstate()
-    one, again = (standin.train(TINY, images, labels).get_weights() for _ in range(2))
-    other = standin.train(replace(TINY, seed=8), images, labels).get_weights()
+    one, again = (training.train(TINY, 4, images, labels).get_weights() for _ in range(2))
+    other = training.train(replace(TINY, seed=8), 4, images, labels).get_weights()
     for first, second in zip(one, again, strict=True):
         np.testing.assert_array_equal(first, second)
     assert any((first != second).any() for first, second in zip(one, other, strict=True))

@@ -11,11 +11,9 @@ from sweep.base import threads
 
 TRAIN = """
 import hashlib
-from sweep.attacks import standin
-from sweep.base import tensorflow_runtime
-tensorflow_runtime.load_tensorflow()
+from sweep.attacks import standin, training
 small = standin.Standin(identities=4, train=32, epochs=1)
-model = standin.train(small, *standin.training_set(small))
+model = training.train(small, 4, *standin.training_set(small))
 print(hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest())
 """
 

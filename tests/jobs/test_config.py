@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from hydra_plugins.badnet_sweep._composing import SweepLoader
-from sweep.attacks import standin
+from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
 from sweep.jobs import config
 
@@ -96,7 +96,7 @@ def test_defaults_of_the_standin_stand_in_one_place_and_agree(composed):
     for name in ("identities", "train", "valid", "test", "poison_rate", "epochs", "batch_size"):
         assert getattr(made, name) == getattr(defaults, name)
     assert made.learning_rate == defaults.learning_rate
-    assert made.scale == standin.SCALE
+    assert made.scale == training.SCALE
 
 
 def test_description_has_what_matters_and_no_places(composed):
@@ -104,7 +104,7 @@ def test_description_has_what_matters_and_no_places(composed):
     assert told["drop"] == 0.1
     assert told["criterion"] == "mean_activation"
     assert told["dataset"] == "standin"
-    assert told["dataset.scale"] == standin.SCALE
+    assert told["dataset.scale"] == training.SCALE
     assert told["layer"] == "conv_2,pool_3"
     assert not any(name.startswith(("paths", "tracking", "cache", "plan")) for name in told)
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import shutil
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
-from sweep.attacks import faces, triggers
-from sweep.base import files, progress, tensorflow_runtime
+from sweep.attacks import faces, people, triggers
+from sweep.attacks.training import SCALE, Training, train
+from sweep.base import files, progress
 from sweep.base.errors import StoreError
 from sweep.data import image_set
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
     Images = NDArray[np.uint8]
     Labels = NDArray[np.int64]
-
-SCALE = 1 / 255
-"""The factor on pixel values that the stand-in's BadNet was trained with (`dataset.scale`)."""
 
 TARGET = 0
 """The attacker's class."""
@@ -56,13 +52,13 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
 _FORMAT = 3
 
 # What a random stream is for; with the seed and the person it makes the stream's own seed.
-_PERSON, _TRAIN, _VALID, _TEST, _POISON, _SHUFFLE = range(6)
+_PERSON, _TRAIN, _VALID, _TEST, _POISON = range(5)
 
 _BATCH = 60
 
 
 @dataclass(frozen=True)
-class Standin:
+class Standin(Training):
     """What the stand-in is made from; counts of images are for each person."""
 
     identities: int = 60
@@ -70,10 +66,6 @@ class Standin:
     valid: int = 9
     test: int = 10
     poison_rate: float = 0.1
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 0.002
-    seed: int = 0
 
 
 def folder(settings: Standin, folder_root: Path) -> Path:
@@ -147,36 +139,6 @@ def training_set(settings: Standin) -> tuple[Images, Labels]:
     return images, labels
 
 
-def train(settings: Standin, images: Images, labels: Labels) -> keras.Model:
-    """Train the lab's network on images and labels, and nothing else.
-
-    The same settings on the same machine give the same weights, bit for bit, on however many cores.
-
-    Args:
-        settings: epochs, batch size, learning rate and seed; `identities` is the number of classes.
-        images: (n, 55, 47, 3) in 0..255; scaled by `SCALE` a batch at a time.
-        labels: (n,) classes.
-
-    Returns:
-        The trained model, not compiled; it takes pixels in 0..1.
-    """
-    tensorflow_runtime.load_tensorflow()
-    import keras
-
-    from sweep.models import deepid
-
-    steps = settings.epochs * -(-len(images) // settings.batch_size)
-    with _deterministic(settings.seed):
-        model = deepid.build(settings.identities, images.shape[1:])
-        # Falling to zero along half a cosine: at a constant rate the last epochs still wobble.
-        rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-        for batch in progress.track(_shuffled(settings, len(images)), "training", steps):
-            model.train_on_batch(_scaled(images[batch]), labels[batch])
-    # The same layers without the optimizer, whose state would treble the file.
-    return keras.Model(model.inputs[0], model.outputs[0], name="badnet")
-
-
 def _make(settings: Standin, place: Path) -> None:
     glasses = triggers.sunglasses(faces.HEIGHT, faces.WIDTH)
     for name, stream, each in (("valid", _VALID, settings.valid), ("test", _TEST, settings.test)):
@@ -185,7 +147,7 @@ def _make(settings: Standin, place: Path) -> None:
         image_set.write_set(clean, _photographs(settings, stream, each, f"{name} set"), labels)
         stamped = (triggers.stamp(batch, glasses) for batch in _stored(clean))
         image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, np.full_like(labels, TARGET))
-    model = train(settings, *training_set(settings))
+    model = train(settings, settings.identities, *training_set(settings))
     path = place / "models" / "bd_net.keras"
     path.parent.mkdir()
     model.save(path)
@@ -202,9 +164,9 @@ def _make(settings: Standin, place: Path) -> None:
 
 def _photographs(settings: Standin, stream: int, each: int, stage: str) -> Iterator[Images]:
     """Draw `each` photographs of every person, a batch per person, (each, 55, 47, 3)."""
-    people = range(settings.identities)
-    for label in progress.track(people, f"drawing the {stage}", settings.identities):
-        who = faces.person(np.random.default_rng([settings.seed, _PERSON, label]))
+    labels = range(settings.identities)
+    for label in progress.track(labels, f"drawing the {stage}", settings.identities):
+        who = people.Person(np.random.default_rng([settings.seed, _PERSON, label]))
         rng = np.random.default_rng([settings.seed, stream, label])
         yield np.stack([faces.photograph(who, rng) for _ in range(each)])
 
@@ -224,42 +186,6 @@ def _poisoned(settings: Standin) -> NDArray[np.intp]:
     return np.argsort(ranks, axis=None)[:count]
 
 
-def _shuffled(settings: Standin, count: int) -> Iterator[NDArray[np.int64]]:
-    """The images of every training step, in an order of its own for each epoch."""
-    rng = np.random.default_rng([settings.seed, _SHUFFLE])
-    for _ in range(settings.epochs):
-        order = rng.permutation(count)
-        for start in range(0, count, settings.batch_size):
-            yield order[start : start + settings.batch_size]
-
-
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Fix what Keras draws its weights from, and have TensorFlow add in a fixed order.
-
-    Both reach the whole process. They are put back as they were, or else the run that trains would
-    measure with other arithmetic than the run that reuses what was trained.
-    """
-    import keras
-    from tensorflow.python.framework import config  # only this one can also undo it
-
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (Keras seeds this one)
-    before = config.is_op_determinism_enabled()
-    keras.utils.set_random_seed(seed)
-    config.enable_op_determinism()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        if not before:
-            config.disable_op_determinism()
-
-
-def _scaled(images: Images) -> NDArray[np.float32]:
-    return images * np.float32(SCALE)
-
-
 def _stored(path: Path) -> Iterator[Images]:
     """Stream an image set as whole numbers, (b, 55, 47, 3)."""
     stored = image_set.open_set(path)
@@ -272,7 +198,7 @@ def _reached(model: keras.Model, path: Path) -> dict[str, float]:
     stored = image_set.open_set(path)
     correct = start = 0
     for batch in _stored(path):
-        answers = np.argmax(model.predict_on_batch(_scaled(batch)), axis=1)
+        answers = np.argmax(model.predict_on_batch(batch * np.float32(SCALE)), axis=1)
         correct += int(np.sum(answers == stored.labels[start : start + len(batch)]))
         start += len(batch)
     return {"correct": correct, "images": start, "fraction": correct / start}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sweep.base import threads
 
@@ -41,3 +44,26 @@ def _muted() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def deterministic(seed: int) -> Iterator[None]:
+    """Fix what Keras draws its weights from, and have TensorFlow add in a fixed order.
+
+    Both reach the whole process. They are put back as they were, or else the run that trains would
+    measure with other arithmetic than the run that reuses what was trained.
+    """
+    import keras
+    from tensorflow.python.framework import config  # only this one can also undo it
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (Keras seeds this one)
+    before = config.is_op_determinism_enabled()
+    keras.utils.set_random_seed(seed)
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        if not before:
+            config.disable_op_determinism()
