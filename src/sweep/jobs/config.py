@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import criteria
-from sweep.attacks import standin
+from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -83,7 +83,7 @@ class StandinDataset(Dataset):
     clean_test: str = ""
     poisoned_valid: str = ""
     poisoned_test: str = ""
-    scale: float = standin.SCALE
+    scale: float = training.SCALE
     identities: int = standin.Standin.identities
     train: int = standin.Standin.train
     valid: int = standin.Standin.valid
