@@ -23,7 +23,7 @@ import show
 from sweep import __main__ as command_line
 from sweep.jobs import config, identity
 from sweep.jobs.config import describe
-from sweep.reports import tables
+from sweep.reports import summary
 from sweep.results.records import Record
 from sweep.sweeps import grid as sweeping
 
@@ -113,7 +113,7 @@ def fill(work: Path, cells: Sequence[config.Config], runs: int) -> None:
             if cell:
                 changed["sweep.code"] = identities[number].code
                 changed["sweep.row"] = json.dumps(json.loads(row) | {"settings": told})
-                changed["mlflow.runName"] = tables.settings_name(told)
+                changed["mlflow.runName"] = summary.settings_name(told)
                 _copy_artifacts(artifacts / template / "artifacts", artifacts / run, told)
             for table, kept in rows.items():
                 _insert(store, table, [_renamed(line, template, run, changed) for line in kept])

@@ -5,7 +5,7 @@ import pytest
 from records import six
 from sweep import export
 from sweep.base.errors import StoreError
-from sweep.reports import tables
+from sweep.reports import summary
 from sweep.results.records import Record
 from sweep.tracking.opening import open_store
 
@@ -21,13 +21,13 @@ def sweep(tmp_path_factory):
     with store.run("sweep ../1", {"sweep.kind": "parent"}) as parent:
         for job in six():
             with store.run(
-                tables.settings_name(job.settings), {"sweep.kind": "job"}, parent
+                summary.settings_name(job.settings), {"sweep.kind": "job"}, parent
             ) as run:
                 (drafts / "result.json").write_text(job.to_json())
                 store.log_files(run, drafts)
                 rows.append(Record.from_json(job.brief.to_json(), run))
         (drafts / "result.json").unlink()
-        (drafts / "summary.csv").write_text(tables.as_csv(rows))
+        (drafts / "summary.csv").write_text(summary.as_csv(rows))
         store.log_files(parent, drafts)
     return folder, store, parent, rows[0].run_id
 

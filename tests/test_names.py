@@ -7,7 +7,8 @@ import pytest
 from rich.table import Table
 
 from records import record
-from sweep.reports import plots, tables
+from sweep.reports import plots, summary, tables
+from sweep.reports.series import series
 from sweep.sweeps import console
 
 EVIL = "[x](http://127.0.0.1/) ![p](//h/p.png) <img src=p onerror=a()> `c` a|b $\\frac{$ [/red]"
@@ -18,7 +19,7 @@ def jobs(name=EVIL):
 
 
 def test_markdown():
-    text = tables.markdown(jobs())
+    text = summary.markdown(jobs())
     (title,) = [line for line in text.splitlines() if "onerror" in line]
     assert title == (
         r"## Increasing order, file \[x\](http://127.0.0.1/) \!\[p\](//h/p.png) "
@@ -38,7 +39,7 @@ def test_a_block_of_code_ends_where_the_text_does(text):
 
 def test_plots(tmp_path):
     for job in jobs():
-        plots.save(plots.draw_curve(plots.series([job])[0], EVIL), tmp_path / "curve")
+        plots.save(plots.draw_curve(series([job])[0], EVIL), tmp_path / "curve")
     for name, figure in plots.overview(jobs()).items():
         plots.save(figure, tmp_path / name)
     assert "<img" not in (tmp_path / "curve.svg").read_text()

@@ -16,8 +16,9 @@ from PIL import Image
 
 from records import record, six
 from sweep import ui
-from sweep.reports import artifacts, plots, tables
+from sweep.reports import artifacts, plots, summary, tables
 from sweep.reports import page as report
+from sweep.reports.series import series
 from sweep.results.records import Record
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
@@ -39,14 +40,14 @@ def sweep(tmp_path_factory):
     jobs = []
     with store.run("sweep 1", {"sweep.kind": "parent", "sweep.id": "1"}) as parent:
         for made in six():
-            name = tables.settings_name(made.settings)
+            name = summary.settings_name(made.settings)
             with store.run(name, {"sweep.kind": "job", "sweep.id": "1"}, parent) as run:
                 store.log_settings(run, made.settings)
                 store.log_inputs(run, made.full.facts)
                 store.log_result(run, made)
                 drafts = tmp_path_factory.mktemp("job")
                 (drafts / "curve.csv").write_text(artifacts.curve_csv(made.full))
-                plots.save(plots.draw_curve(plots.series([made])[0], name), drafts / "curve")
+                plots.save(plots.draw_curve(series([made])[0], name), drafts / "curve")
                 store.log_files(run, drafts)
             jobs.append(Record.from_json(made.to_json(), run))
         drafts = tmp_path_factory.mktemp("sweep")
@@ -160,7 +161,7 @@ def test_names_do_nothing_in_the_note_of_a_run(page, sweep, address):
     from sweep.tracking.opening import open_store
 
     evil = "[a](javascript:alert(1)) ![p](/evil.png) <img src=/evil.png onerror=alert(1)> `c`"
-    table = tables.markdown([record(file=name).row for name in (evil, "b")])
+    table = summary.markdown([record(file=name) for name in (evil, "b")])
     note = f"{tables.code(f'python -m sweep file={evil}')}\n\n{table}"
     tags = {"sweep.kind": "parent", "sweep.id": evil, "mlflow.note.content": note}
     with open_store(sweep[0] / "mlruns", "badnet-sweep").run(evil, tags) as run:
@@ -193,11 +194,11 @@ def test_the_report_sorts_and_tells_values(page, sweep):
         heading.click()
         shown = [float(text) for text in cells.all_inner_texts()]
         assert shown == sorted(shown)[::way]
-    page.locator("svg[data-series='0']").hover(position={"x": 40, "y": 100})
+    page.locator("svg[data-chart='0']").hover(position={"x": 40, "y": 100})
     assert "0 channels pruned\nclean accuracy 99.00%" in page.locator("#tip").inner_text()
-    page.locator("svg[data-overlay='asr']").hover()
+    page.locator("svg[data-kind='overlay'] >> nth=1").hover()
     assert "order\n" in page.locator("#tip").inner_text()
-    page.locator("svg[data-ways]").hover()
+    page.locator("svg[data-kind='ways']").hover()
     assert "attack success" in page.locator("#tip").inner_text()
     page.locator("select").select_option(index=5)
     assert page.locator("dd.rejected").count() == 2

@@ -1,10 +1,9 @@
 import json
 import re
 
-import pytest
-
 from records import record, six
 from sweep.reports import page as report
+from sweep.reports.series import Tradeoff
 
 PNG = b"\x89PNG not really"
 
@@ -37,7 +36,7 @@ def test_names_are_text_wherever_they_stand():
     html = page([record(criterion=evil), record(criterion="b")], name=evil, command=evil)
     assert "<script>alert" not in html
     assert "<img" not in html
-    assert data_of(html)["series"][0]["name"].endswith(evil)
+    assert data_of(html)["charts"][-1]["lines"][0]["name"].endswith(evil)
 
 
 def test_an_interrupted_sweep_says_what_is_missing():
@@ -62,9 +61,9 @@ def test_seeds_get_a_table_of_means():
 
 
 def test_the_finding_names_the_best_goodnet():
-    ways = [report.plots.Tradeoff("a", ((0.0, 100, 98), (0.02, 80, 95), (0.1, 30.5, 90)))]
+    ways = [Tradeoff("a", ((0.0, 100, 98), (0.02, 80, 95), (0.1, 30.5, 90)))]
     assert "30.50% (a, X 10%), at an accuracy of 90.00%" in report.finding(ways)
-    still = [report.plots.Tradeoff("a", ((0.0, 100, 98), (0.02, 99.5, 95)))]
+    still = [Tradeoff("a", ((0.0, 100, 98), (0.02, 99.5, 95)))]
     assert "No GoodNet of this sweep lowers that" in report.finding(still)
 
 
@@ -76,10 +75,3 @@ def test_five_hundred_jobs_stay_small():
     ]
     assert len(page(records)) < 3_000_000
     assert len(page(six())) < 500_000
-
-
-@pytest.mark.parametrize("last", [1, 2, 7, 20, 60, 512, 4096])
-def test_ticks_are_few(last):
-    ticks = report._ticks(last)
-    assert 2 <= len(ticks) <= 9
-    assert ticks[0][1] == 0

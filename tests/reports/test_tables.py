@@ -1,73 +1,24 @@
-import csv
 import doctest
-import io
-from dataclasses import replace
 
-from records import record, six
 from sweep.reports import tables
-from sweep.results.records import Stop
-
-
-def rows(records):
-    return [one.brief for one in records]
 
 
 def test_docstrings():
     assert doctest.testmod(tables).failed == 0
 
 
-def test_increasing_order_comes_first_and_drops_go_up():
-    sections = tables.table(rows(reversed(six())))
-    assert [title for title, _ in sections] == ["increasing order", "decreasing order"]
-    assert [line[0] for line in sections[0][1]] == ["2%", "4%", "10%"]
-
-
-def test_whatever_is_swept_names_its_section():
-    jobs = [record(criterion=name) for name in ("fmp", "anp")]
-    titles = [title for title, _ in tables.sections(jobs)]
-    assert titles == ["increasing order, criterion anp", "increasing order, criterion fmp"]
-
-
-def test_what_follows_from_a_choice_names_no_section():
-    bins = {"criterion.params.bins": 9}
-    jobs = [record(criterion="l1"), record(criterion="entropy", **bins)]
-    assert tables.swept(jobs) == ["criterion"]
-    jobs.append(record(criterion="entropy", **{"criterion.params.bins": 8}))
-    assert tables.swept(jobs) == ["criterion", "criterion.params.bins"]
-    assert len(tables.sections(jobs)) == 3
-
-
-def test_seeds_become_mean_sample_deviation_and_number():
-    jobs = rows(record(seed=seed) for seed in range(3))
-    jobs = [
-        replace(row, stop=Stop(pruned, True)) for row, pruned in zip(jobs, (1, 2, 6), strict=True)
-    ]
-    (_, (line,)) = tables.table(jobs)[0]
-    assert tables.header(jobs)[:3] == ("drop", "seeds", "pruned")
-    assert line[1:3] == ("3", "3.00 ± 2.65")
-    (counted,) = csv.DictReader(io.StringIO(tables.seeds_csv(jobs)))
-    assert counted["seeds"] == "3"
-    assert float(counted["pruned_mean"]) == 3
-    assert abs(float(counted["pruned_std"]) - 7**0.5) < 1e-12
-    assert len(tables.as_csv(jobs).splitlines()) == 4
-
-
 def test_one_seed_has_no_deviation():
     assert str(tables.Spread.of([2.0])) == "2.00"
 
 
-def test_a_drop_that_was_not_reached_is_marked():
-    missed = replace(record().brief, stop=Stop(20, False))
-    assert "20 (drop not reached)" in tables.markdown([missed])
-    both = [
-        replace(row, stop=Stop(20, seed > 0))
-        for seed, row in enumerate(rows([record(seed=0), record(seed=1)]))
+def test_words_of_a_table_are_inert_and_numbers_stand_as_they_are():
+    table = tables.Table("", ["job", "ASR"], [["a|b", "91.50 [89.00, 93.48]"]], words=1)
+    assert tables.to_markdown(table) == [
+        "| job | ASR |",
+        "| --- | ---: |",
+        r"| a\|b | 91.50 [89.00, 93.48] |",
     ]
-    assert "(drop not reached in 1)" in tables.markdown(both)
-    assert "not reached" in tables.note(missed)
 
 
-def test_nothing_is_a_table_too():
-    assert tables.table([]) == []
-    assert tables.as_csv([]) == ""
-    assert tables.markdown([]).startswith("# Summary")
+def test_csv_quotes_what_it_must_and_leaves_nothing_empty():
+    assert tables.to_csv(["a", "b"], [["x,y", None], [1, 0.5]]) == 'a,b\n"x,y",\n1,0.5\n'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,8 @@ import numpy as np
 
 from sweep.base import files
 from sweep.reports import plots, samples
+from sweep.reports.series import series
+from sweep.reports.tables import to_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def write(
     with files.replacing(folder / "answers.npz") as draft:
         small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
         np.savez_compressed(draft, **small)
-    plots.save(plots.draw_curve(plots.series([record])[0], title), folder / "curve")
+    plots.save(plots.draw_curve(series([record])[0], title), folder / "curve")
     goodnet = join_goodnet(repair.badnet, repair.repaired)
     for name, model in (
         ("repaired.keras", repair.repaired),
@@ -81,16 +81,10 @@ def curve_csv(job: Details) -> str:
 
     Step 0 removes nothing, so its channel and score are empty.
     """
-    curve, scores = job.curve, job.scores
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("step", "channel", "score", "valid_accuracy", "valid_asr"))
-    removed = ("", *curve.channels)
-    for step, (channel, right, hits) in enumerate(
-        zip(removed, curve.clean_correct, curve.attack_hits, strict=True)
-    ):
-        score = repr(float(scores[channel])) if isinstance(channel, int) else ""
-        writer.writerow(
-            (step, channel, score, right / curve.clean_total, hits / curve.attack_total)
-        )
-    return text.getvalue()
+    curve, lines = job.curve, []
+    counts = zip(curve.clean_correct, curve.attack_hits, strict=True)
+    for step, (right, hits) in enumerate(counts):
+        channel = curve.channels[step - 1] if step else None
+        score = None if channel is None else repr(float(job.scores[channel]))
+        lines.append((step, channel, score, right / curve.clean_total, hits / curve.attack_total))
+    return to_csv(("step", "channel", "score", "valid_accuracy", "valid_asr"), lines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,10 +10,11 @@ import numpy as np
 
 from sweep import criteria
 from sweep.base import files
-from sweep.reports import tables
+from sweep.reports.summary import drop_of, is_baseline, missed
+from sweep.reports.tables import Table, inert, to_csv, to_markdown
 from sweep.results import goodnet
 from sweep.results.intervals import interval, mcnemar, wilson
-from sweep.results.records import NETWORKS
+from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sweep.results.metrics import Figure
     from sweep.results.records import Count, Curve, Record
 
     # Labels of B and B' on the test sets, by `badnet_clean` and the like.
     Answers = Mapping[str, NDArray[np.integer]]
 
-BASELINE = ("mean_activation", "increasing")
 _AREA_TO = 0.10
 # What may not differ between jobs that are compared with each other.
 _CONTEXT_LEAVES_OUT = ("criterion", "ordering", "objective", "trial", "curve")
@@ -103,7 +102,7 @@ def lines(jobs: Sequence[Record], answers: Mapping[str, Answers]) -> list[Line]:
     found = []
     for _, same in groupby(sorted(jobs, key=_context), key=_context):
         group = list(same)
-        base = next((job for job in group if _place(job) == BASELINE), None)
+        base = next((job for job in group if is_baseline(job)), None)
         best = min((area(job.full.curve) for job in group if sees(job) == "oracle"), default=1)
         for job in group:
             p_accuracy = p_asr = regret = None
@@ -123,11 +122,7 @@ def _context(job: Record) -> str:
         for name, value in job.settings.items()
         if not name.startswith(_CONTEXT_LEAVES_OUT)
     }
-    return f"{tables.drop_of(job):.6f} {sorted(kept.items(), key=str)}"
-
-
-def _place(job: Record) -> tuple[str, str]:
-    return str(job.settings["criterion"]), str(job.settings["ordering"])
+    return f"{drop_of(job):.6f} {sorted(kept.items(), key=str)}"
 
 
 def _right(answers: Answers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -149,8 +144,6 @@ _LEGEND = (
     "clean-accuracy losses 0..10%. Regret: 0 is the baseline's area, 1 the best oracle's. "
     "An oracle saw poisoned images, which no defender has."
 )
-_NUMBERS = tuple(f"{net}/test_{rate}" for net in NETWORKS[1:] for rate in ("accuracy", "asr"))
-_COLUMNS = ("criterion", "pruned", "B' accuracy", "B' ASR", "G accuracy", "G ASR", "p accuracy")
 
 
 def seconds(job: Record) -> float:
@@ -160,41 +153,53 @@ def seconds(job: Record) -> float:
 
 def as_csv(found: Sequence[Line]) -> str:
     """Every line with counts, intervals and tests."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    parts = ("", "_low", "_high", "_hits", "_total")
-    writer.writerow(
-        [
-            *("criterion", "sees", "ordering", "drop", "seed", "layer", "pruned_channels"),
-            *("drop_reached", *(f"{name}{part}" for name in _NUMBERS for part in parts)),
-            *("asr_area", "p_accuracy", "p_asr", "regret", "seconds", "run_id"),
-        ]
-    )
+    figures = [one.name for one in _figures(found)]
+    settings = ("ordering", "drop", "seed", "layer")
+    lines = []
     for line in found:
         job = line.job
-        counts = [job.figures[name] for name in _NUMBERS]
+        counts = [job.figures[name] for name in figures]
         numbers = [part for c in counts for part in (c.rate, *wilson(c), c.hits, c.total)]
-        settings = [job.settings[name] for name in ("ordering", "drop", "seed", "layer")]
-        writer.writerow(
-            [
-                *(job.settings["criterion"], line.sees, *settings, job.stop.pruned),
-                *(int(job.stop.reached), *numbers, line.area, line.p_accuracy, line.p_asr),
-                *(line.regret, round(seconds(job), 3), job.run_id),
-            ]
-        )
-    return text.getvalue()
+        values = [job.settings["criterion"], line.sees, *(job.settings[name] for name in settings)]
+        tests = (line.area, line.p_accuracy, line.p_asr, line.regret, round(seconds(job), 3))
+        stop = (job.stop.pruned, int(job.stop.reached))
+        lines.append([*values, *stop, *numbers, *tests, job.run_id])
+    parts = [f"{n}{part}" for n in figures for part in ("", "_low", "_high", "_hits", "_total")]
+    head = ["criterion", "sees", *settings, "pruned_channels", "drop_reached", *parts]
+    return to_csv([*head, "asr_area", "p_accuracy", "p_asr", "regret", "seconds", "run_id"], lines)
+
+
+def _figures(found: Iterable[Line]) -> list[Figure]:
+    return columns([line.job for line in found], networks=("repaired", "goodnet"))
 
 
 def markdown(found: Sequence[Line]) -> str:
     """The comparison, a section per drop and setting, the least ASR first."""
     out = ["# Criteria compared", "", _LEGEND, ""]
-    columns = (*_COLUMNS, "p ASR", "area", "regret", "seconds")
     for _, same in groupby(found, key=lambda line: _context(line.job)):
-        group = _best_first(same)
-        out += [f"## {_section(group[0].job)}", "", f"| {' | '.join(columns)} |"]
-        out.append(f"| --- |{' ---: |' * (len(columns) - 1)}")
-        out += [f"| {' | '.join(_cells(line))} |" for line in group] + [""]
+        section = table(list(same))
+        out += [f"## {section.title}", "", *to_markdown(section), ""]
     return "\n".join(out)
+
+
+def table(same: Sequence[Line]) -> Table:
+    """One section, the least ASR of G first."""
+    group, figures = _best_first(same), _figures(same)
+    head = ["criterion", "pruned", *(one.symbol for one in figures)]
+    header = [*head, "p accuracy", "p ASR", "area", "regret", "seconds"]
+    lines = [
+        [
+            line.name,
+            f"{line.job.stop.pruned}{missed([line.job])}",
+            *(interval(line.job.figures[one.name]) for one in figures),
+            *("" if p is None else f"{p:.2g}" for p in (line.p_accuracy, line.p_asr)),
+            f"{100 * line.area:.1f}",
+            "" if line.regret is None else f"{line.regret:.2f}",
+            f"{seconds(line.job):.1f}",
+        ]
+        for line in group
+    ]
+    return Table(_section(group[0].job), header, lines, words=1)
 
 
 def _best_first(same: Iterable[Line]) -> list[Line]:
@@ -213,22 +218,8 @@ def _of_goodnet(job: Record) -> tuple[Count, Count]:
 
 
 def _section(job: Record) -> str:
-    layer, seed = tables.inert(job.settings["layer"]), job.settings["seed"]
-    return f"X = {100 * tables.drop_of(job):g}%, {layer}, seed {seed}"
-
-
-def _cells(line: Line) -> list[str]:
-    done = line.job
-    missed = "" if done.stop.reached else " (drop not reached)"
-    return [
-        line.name,
-        f"{done.stop.pruned}{missed}",
-        *(interval(done.figures[name]) for name in _NUMBERS),
-        *("" if p is None else f"{p:.2g}" for p in (line.p_accuracy, line.p_asr)),
-        f"{100 * line.area:.1f}",
-        "" if line.regret is None else f"{line.regret:.2f}",
-        f"{seconds(line.job):.1f}",
-    ]
+    layer, seed = inert(job.settings["layer"]), job.settings["seed"]
+    return f"X = {100 * drop_of(job):g}%, {layer}, seed {seed}"
 
 
 def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sweep.base import files
-from sweep.reports import plots, tables
+from sweep.reports import geometry, summary
+from sweep.reports.series import best, outcomes, series, tradeoffs
+from sweep.reports.tables import Spread, Table
+from sweep.results.metrics import columns
 from sweep.results.samples import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sweep.reports.plots import Band, Series, Tradeoff
+    from sweep.reports.geometry import Chart, Line
+    from sweep.reports.series import Tradeoff
     from sweep.results.records import Record
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 # A drawing's size and the box of its axes within: left, top, right, bottom.
 _SIZE = (440, 280)
-_BOX = (36, 34, 428, 244)
+_BOX = (36, 24, 428, 244)
+# Marks around their place, by the number of their shape.
+_SHAPES = (
+    *("M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z", "M-3-3h6v6h-6z", "M0-4L4 3H-4z"),
+    *("M0-4.5L4 0 0 4.5-4 0z", "M0 4L4-3H-4z"),
+)
 # What a page shows at once; the rest unfolds.
 _CHARTS = 8
-# So many characters of labels fit over a chart.
-_ROOM = 50
-# A figure of the table: heading, network, metric.
-_FIGURES = (
-    ("B accuracy", "badnet/test_accuracy"),
-    ("B ASR", "badnet/test_asr"),
-    ("B' accuracy", "repaired/test_accuracy"),
-    ("B' ASR", "repaired/test_asr"),
-    ("G accuracy", "goodnet/test_accuracy"),
-    ("G ASR", "goodnet/test_asr"),
-    ("G rejects clean", "goodnet/test_clean_rejected"),
-    ("G rejects poisoned", "goodnet/test_poisoned_rejected"),
-)
 
 
 @dataclass(frozen=True)
@@ -65,16 +60,6 @@ def strip_key(record: Record) -> str:
     return "-".join(str(sets[f"{kind}_test"]["sha256"])[:16] for kind in KINDS)
 
 
-def write(
-    folder: Path, records: Sequence[Record], strips: Mapping[str, bytes], about: About
-) -> None:
-    """Write `report.html` and the plots of a sweep into a folder; see `render`."""
-    files.write_text(folder / "report.html", render(records, strips, about))
-    if records:
-        for name, figure in plots.overview(records).items():
-            plots.save(figure, folder / "plots" / name)
-
-
 def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About) -> str:
     """The page.
 
@@ -89,30 +74,37 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = jinja.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    lines, ways = plots.series(records), plots.tradeoffs(records)
-    jobs = [job for _, group in tables.sections(records) for job in group]
-    overlay, outcomes = len(lines) > 1, plots.outcomes(records)
+    lines, ways = series(records), tradeoffs(records)
+    curves = [geometry.curve(line) for line in lines]
+    compared = [geometry.overlay(lines, rate) for rate in ("accuracy", "asr")] if lines[1:] else []
+    compared += [geometry.tradeoff(ways)] if ways else []
+    jobs = [job for _, group in summary.sections(records) for job in group]
+    ends = outcomes(records)
     return page.render(
         about=about,
         finding=finding(ways),
         done=len(records),
-        over_seeds=_over_seeds(jobs) if tables.several_seeds(jobs) else None,
-        table_data=_table(jobs),
-        charts=[_chart(line, number) for number, line in enumerate(lines)],
-        shown_charts=_CHARTS,
-        overlays=[_overlay(lines, rate) for rate in ("accuracy", "asr")] if overlay else [],
-        tradeoff=_tradeoff(ways) if ways else None,
-        legend=[(way.name, number % len(plots.PALETTE)) for number, way in enumerate(ways)],
-        outcomes=plots.best(outcomes),
-        all_outcomes=len(outcomes),
+        over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
+        every_job=_table(jobs),
+        curves=[_svg(chart) for chart in curves],
+        shown_curves=_CHARTS,
+        compared=[_svg(chart) for chart in compared],
+        told=[line for line in compared[-1].lines if line.paint] if compared else [],
+        marks=list(zip(_SHAPES, compared[-1].shapes, strict=False)) if compared else [],
+        outcomes=best(ends),
+        all_outcomes=len(ends),
         strips=[_strip(key, png, jobs) for key, png in strips.items()],
         settings=_settings(records),
         inputs=_inputs(records),
         software=_software(records, about),
         stages=_stages(records),
-        data=_data(lines, ways, jobs, list(strips)),
+        data={
+            "charts": [_values(chart) for chart in (*curves, *compared)],
+            "jobs": [_answers(job) if strip_key(job) in strips else [] for job in jobs],
+        },
         size=_SIZE,
         box=_BOX,
+        shapes=_SHAPES,
     )
 
 
@@ -125,10 +117,9 @@ def finding(ways: Sequence[Tradeoff]) -> str:
         f"B is right on {accuracy:.2f}% of the clean test images, and the attack succeeds on "
         f"{rate:.2f}% of the poisoned ones."
     )
-    best = min(
-        ((asr, -right, way.name, drop) for way in ways for drop, asr, right in way.points[1:]),
+    asr, right, name, drop = min(
+        (asr, -right, way.name, drop) for way in ways for drop, asr, right in way.points[1:]
     )
-    asr, right, name, drop = best
     if rate - asr < 1:
         return f"{first} No GoodNet of this sweep lowers that by a percentage point."
     return (
@@ -137,189 +128,116 @@ def finding(ways: Sequence[Tradeoff]) -> str:
     )
 
 
-def _table(rows: Sequence[Record]) -> dict[str, Any]:
-    """A line per job: (shown, sorted by) per cell."""
-    names = ["ordering", *tables.swept(rows)]
-    names += ["seed"] if tables.several_seeds(rows) else []
+def _table(jobs: Sequence[Record]) -> Table:
+    """A line per job."""
+    names = ["ordering", *summary.swept(jobs)] + ["seed"] * summary.several_seeds(jobs)
+    figures = columns(jobs, summary=False)
     lines = []
-    for row in rows:
-        drop = tables.drop_of(row)
-        cells: list[tuple[str, object]] = [_cell(row.settings.get(name)) for name in names]
-        cells.append((f"{100 * drop:g}%", drop))
-        mark = "" if row.stop.reached else " (drop not reached)"
-        cells.append((f"{row.stop.pruned} of {row.channels}{mark}", row.stop.pruned))
-        for _, figure in _FIGURES:
-            rate = row.figures[figure].rate
-            cells.append((f"{100 * rate:.2f}", rate))
-        cells.append((row.run_id[:8], row.run_id))
-        lines.append(cells)
-    head = [*names, "X", "pruned", *(title for title, _ in _FIGURES), "run"]
-    return {"head": head, "words": len(names), "lines": lines}
+    for job in jobs:
+        stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
+        rates = [f"{100 * job.figures[one.name].rate:.2f}" for one in figures]
+        words = [_word(job.settings.get(name)) for name in names]
+        lines.append([*words, f"{100 * summary.drop_of(job):g}%", stop, *rates, job.run_id])
+    header = [*names, "X", "pruned", *(one.symbol for one in figures), "run"]
+    return Table("Test sets, percent", header, lines, len(names))
 
 
-def _cell(value: object) -> tuple[str, object]:
-    return ("none" if value is None else str(value), "" if value is None else value)
+def _word(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
-def _over_seeds(rows: Sequence[Record]) -> dict[str, Any]:
+def _over_seeds(jobs: Sequence[Record]) -> Table:
+    figures = columns(jobs, summary=False)
     lines = []
-    for title, jobs in tables.sections(rows):
-        for drop, same in groupby(jobs, key=tables.drop_of):
-            group = list(same)
-            pruned = tables.Spread.of([row.stop.pruned for row in group])
-            missed = sum(not row.stop.reached for row in group)
-            mark = f" (drop not reached in {missed})" if missed else ""
-            cells: list[tuple[str, object]] = [
-                (title, title),
-                (f"{100 * drop:g}%", drop),
-                (str(len(group)), len(group)),
-                (f"{pruned}{mark}", pruned.mean),
-            ]
-            for _, figure in _FIGURES:
-                spread = tables.Spread.of([100 * row.figures[figure].rate for row in group])
-                cells.append((str(spread), spread.mean))
-            lines.append(cells)
-    head = ["jobs", "X", "seeds", "pruned", *(title for title, _ in _FIGURES)]
-    return {"head": head, "words": 1, "lines": lines}
+    for title, group in summary.sections(jobs):
+        for drop, same in summary.by_drop(group):
+            pruned = f"{Spread.of([job.stop.pruned for job in same])}{summary.missed(same)}"
+            rates = [str(summary.spread(same, one.name)) for one in figures]
+            lines.append([title, f"{100 * drop:g}%", str(len(same)), pruned, *rates])
+    header = ["jobs", "X", "seeds", "pruned", *(one.symbol for one in figures)]
+    title = "Test sets, percent: mean ± sample standard deviation over seeds"
+    return Table(title, header, lines, 1)
 
 
-def _x(step: float, last: float) -> float:
-    return round(_BOX[0] + (_BOX[2] - _BOX[0]) * step / max(1, last), 1)
+def _svg(chart: Chart) -> dict[str, Any]:
+    """A chart in the units of its drawing."""
+    left, top, right, bottom = _BOX
 
-
-def _y(percent: float, floor: float = 0) -> float:
-    return round(_BOX[3] - (_BOX[3] - _BOX[1]) * (percent - floor) / (100 - floor), 1)
-
-
-def _line(values: Sequence[float]) -> str:
-    last = len(values) - 1
-    return " ".join(f"{_x(step, last):g},{_y(value):g}" for step, value in enumerate(values))
-
-
-def _area(band: Band) -> str:
-    last = len(band.mean) - 1
-    back = [f"{_x(step, last):g},{_y(band.low[step]):g}" for step in range(last, -1, -1)]
-    return " ".join([_line(band.high), *back])
-
-
-def _ticks(last: int) -> list[tuple[float, int]]:
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, last) if last <= 7 * step)
-    return [(_x(value, last), value) for value in range(0, last + 1, max(1, step))]
-
-
-def _chart(line: Series, number: int) -> dict[str, Any]:
-    last = len(line.accuracy.mean) - 1
-    labels = plots.label_marks(line.marks, _ROOM)
-    wide = 7.4 * max((len(text) for _, text in labels), default=0) + 6
-    places = plots.spread_out(
-        [_x(pruned, last) for pruned, _ in labels], wide, wide / 2, _SIZE[0] - wide / 2
-    )
-    return {
-        "number": number,
-        "name": line.name,
-        "seeds": line.seeds,
-        "dead": [(_x(a, last), _x(b, last) - _x(a, last)) for a, b in line.dead],
-        "rates": [
-            (rate, _line(band.mean), _area(band) if line.seeds > 1 else "")
-            for rate, band in (("accuracy", line.accuracy), ("asr", line.asr))
-        ],
-        "stops": sorted({_x(mark.pruned, last) for mark in line.marks}),
-        "points": dict.fromkeys(
-            (_x(m.pruned, last), _y(m.accuracy), _y(m.asr)) for m in line.marks
-        ),
-        "labels": [
-            (_x(pruned, last), place, text)
-            for (pruned, text), place in zip(labels, places, strict=True)
-        ],
-        "x_ticks": _ticks(last),
-        "y_ticks": [(_y(value), value) for value in range(0, 101, 25)],
-    }
-
-
-def _overlay(lines: Sequence[Series], rate: str) -> dict[str, Any]:
-    last = max(len(line.accuracy.mean) for line in lines) - 1
-    drawn = [
-        (
-            " ".join(
-                f"{_x(step, last):g},{_y(value):g}"
-                for step, value in enumerate(getattr(line, rate).mean)
-            ),
-            number % len(plots.PALETTE),
-            number % len(plots.DASHES),
+    def x(value: float) -> float:
+        return round(
+            left + (right - left) * (value - chart.x.low) / (chart.x.high - chart.x.low), 1
         )
-        for number, line in enumerate(lines)
+
+    def y(value: float) -> float:
+        return round(
+            bottom - (bottom - top) * (value - chart.y.low) / (chart.y.high - chart.y.low), 1
+        )
+
+    def path(points: Iterable[tuple[float, float]]) -> str:
+        return " ".join(f"{x(one):g},{y(two):g}" for one, two in points)
+
+    def drawn(line: Line) -> dict[str, Any]:
+        upper = [(step, high) for step, _, high in line.band]
+        lower = [(step, low) for step, low, _ in reversed(line.band)]
+        marks = dict.fromkeys((x(one), y(two), shape) for one, two, shape in line.marks)
+        paint = f"s{line.paint}" if line.paint.isdigit() else line.paint or "many"
+        style = {"paint": paint, "dash": line.dash, "marks": marks}
+        return style | {"points": path(line.points), "band": path(upper + lower)}
+
+    return {
+        "chart": chart,
+        "lines": [drawn(line) for line in chart.lines],
+        "dead": [(x(first), round(x(end) - x(first), 1)) for first, end in chart.dead],
+        "stops": [x(stop) for stop in chart.stops],
+        "x_ticks": [(x(value), value) for value in chart.x.ticks],
+        "y_ticks": [(y(value), value) for value in chart.y.ticks],
+    }
+
+
+def _values(chart: Chart) -> dict[str, Any]:
+    """What the page's script needs of a chart: numbers to print beside the pointer."""
+    lines = [
+        {
+            "name": line.name,
+            "points": [(round(x, 4), round(y, 2)) for x, y in line.points],
+            "labels": line.labels,
+        }
+        for line in chart.lines
     ]
-    return {
-        "rate": rate,
-        "last": last,
-        "lines": drawn,
-        "x_ticks": _ticks(last),
-        "y_ticks": [(_y(value), value) for value in range(0, 101, 25)],
-    }
-
-
-def _floor(ways: Sequence[Tradeoff]) -> int:
-    """Where the axis of accuracy begins: a multiple of ten below the lowest point."""
-    return max(0, int(min(point[2] for way in ways for point in way.points) // 10) * 10 - 10)
-
-
-def _tradeoff(ways: Sequence[Tradeoff]) -> dict[str, Any]:
-    floor = _floor(ways)
-    step = 10 if floor >= 50 else 25
-    return {
-        "ways": [
-            (
-                " ".join(f"{_x(asr, 100):g},{_y(right, floor):g}" for _, asr, right in way.points),
-                [(_x(asr, 100), _y(right, floor)) for _, asr, right in way.points],
-                number % len(plots.PALETTE),
-                number % len(plots.DASHES),
-            )
-            for number, way in enumerate(ways)
-        ],
-        "x_ticks": [(_x(value, 100), value) for value in range(0, 101, 20)],
-        "y_ticks": [(_y(value, floor), value) for value in range(floor, 101, step)],
-    }
+    return {"x": (chart.x.low, chart.x.high), "y": (chart.y.low, chart.y.high), "lines": lines}
 
 
 def _strip(key: str, png: bytes, jobs: Sequence[Record]) -> dict[str, Any]:
     """Sample images with the answers of the first job that belongs to them."""
     mine = [(number, job) for number, job in enumerate(jobs) if strip_key(job) == key]
-    first = mine[0][1]
-    classes = _classes(first)
-    columns = max(sum(s.kind == kind for s in first.full.samples) for kind in KINDS)
-    badnet: Any = first.full.facts["badnet"]
-    height, width = badnet["input_shape"][:2]
+    first = mine[0][1].full
+    badnet: Any = first.facts["badnet"]
+    rows = [(kind, [one for one in first.samples if one.kind == kind]) for kind in KINDS]
     return {
         "image": base64.b64encode(png).decode(),
-        "columns": columns,
-        "width": width,
-        "height": height,
-        "classes": classes,
-        "jobs": [(number, tables.settings_name(job.settings)) for number, job in mine],
-        "rows": [(kind, [s for s in first.full.samples if s.kind == kind]) for kind in KINDS],
+        "columns": max(len(samples) for _, samples in rows),
+        "shape": badnet["input_shape"],
+        "classes": badnet["classes"],
+        "jobs": [(number, summary.settings_name(job.settings)) for number, job in mine],
+        "rows": rows,
     }
 
 
-def _classes(record: Record) -> int:
-    badnet: Any = record.full.facts["badnet"]
-    return int(badnet["classes"])
+def _answers(job: Record) -> list[list[int]]:
+    return [[one.label, one.badnet, one.repaired, one.goodnet] for one in job.full.samples]
+
+
+def _few(values: Iterable[str], most: int = 12) -> str:
+    """Different values, the first of many."""
+    listed = list(dict.fromkeys(values))
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def _settings(records: Sequence[Record]) -> list[tuple[str, str]]:
     names = dict.fromkeys(name for record in records for name in record.settings)
-    found = []
-    for name in names:
-        values = dict.fromkeys(
-            _cell(record.settings[name])[0] for record in records if name in record.settings
-        )
-        found.append((name, _few(values)))
-    return found
-
-
-def _few(values: Iterable[str], most: int = 12) -> str:
-    listed = list(values)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    every = [record.settings for record in records]
+    return [(name, _few(_word(one[name]) for one in every if name in one)) for name in names]
 
 
 def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -340,13 +258,10 @@ def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _software(records: Sequence[Record], about: About) -> list[tuple[str, str]]:
-    names = dict.fromkeys(name for record in records for name in record.full.versions)
-    found = [
-        (name, _few(dict.fromkeys(record.full.versions.get(name, "unknown") for record in records)))
-        for name in names
-    ]
-    states = dict.fromkeys(_git(state) for state in (about.git, *(r.full.git for r in records)))
-    return [*found, ("git commit", _few(states))]
+    details = [record.full for record in records]
+    names = dict.fromkeys(name for each in details for name in each.versions)
+    found = [(name, _few(each.versions.get(name, "unknown") for each in details)) for name in names]
+    return [*found, ("git commit", _few(map(_git, (about.git, *(each.git for each in details)))))]
 
 
 def _git(state: Mapping[str, str]) -> str:
@@ -357,38 +272,23 @@ def _git(state: Mapping[str, str]) -> str:
 
 
 def _stages(records: Sequence[Record]) -> list[tuple[str, float, float, float]]:
-    """Stage, seconds of all jobs, of a middling job, and the most memory in MB."""
-    names = dict.fromkeys(name for record in records for name in record.full.seconds)
+    """Stage, seconds of all jobs, of the median job, and the most memory in MB."""
+    details = [record.full for record in records]
     found = []
-    for name in names:
-        spent = [record.full.seconds.get(name, 0.0) for record in records]
-        peak = max(record.full.peak_bytes.get(name, 0) for record in records)
+    for name in dict.fromkeys(name for each in details for name in each.seconds):
+        spent = [each.seconds.get(name, 0.0) for each in details]
+        peak = max(each.peak_bytes.get(name, 0) for each in details)
         found.append((name, sum(spent), median(spent), peak / 1e6))
     return found
 
 
-def _data(
-    lines: Sequence[Series], ways: Sequence[Tradeoff], jobs: Sequence[Record], strips: list[str]
-) -> dict[str, Any]:
-    """What the page's script needs."""
-    return {
-        "series": [
-            {
-                "name": line.name,
-                "accuracy": [round(value, 2) for value in line.accuracy.mean],
-                "asr": [round(value, 2) for value in line.asr.mean],
-            }
-            for line in lines
-        ],
-        "ways": [
-            {"name": way.name, "points": [[round(value, 4) for value in p] for p in way.points]}
-            for way in ways
-        ],
-        "floor": _floor(ways) if ways else 0,
-        "jobs": [
-            [[s.label, s.badnet, s.repaired, s.goodnet] for s in job.full.samples]
-            if strip_key(job) in strips
-            else []
-            for job in jobs
-        ],
-    }
+def write(
+    folder: Path, records: Sequence[Record], strips: Mapping[str, bytes], about: About
+) -> None:
+    """Write `report.html` and the plots of a sweep into a folder; see `render`."""
+    from sweep.reports import plots
+
+    files.write_text(folder / "report.html", render(records, strips, about))
+    if records:
+        for name, figure in plots.overview(records).items():
+            plots.save(figure, folder / "plots" / name)

@@ -6,30 +6,22 @@ job run with the test sets, next to the baseline at the same drop.
 
 from __future__ import annotations
 
-import csv
-import io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.base import files
-from sweep.reports import tables
+from sweep.reports.summary import drop_of
+from sweep.reports.tables import Table, inert, to_csv, to_markdown
 from sweep.results.intervals import interval, wilson
-from sweep.results.records import NETWORKS
+from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import optuna
+    from matplotlib.figure import Figure
     from optuna.trial import FrozenTrial
 
     from sweep.results.goals import Objective
     from sweep.results.records import Record
-
-    # Runs the chosen job and the baseline's with the test sets.
-    Tests = Callable[[FrozenTrial], tuple[Record, Record] | None]
-
-_SHOWN = tuple(f"{net}/test_{rate}" for net in NETWORKS for rate in ("accuracy", "asr"))
 
 
 def complete(study: optuna.Study) -> list[FrozenTrial]:
@@ -39,11 +31,11 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def note(trial: optuna.Trial, row: Record, goal: Objective) -> None:
+def note(trial: optuna.Trial, job: Record, goal: Objective) -> None:
     """Keep with a trial what its table shows of it, all from validation."""
-    trial.set_user_attr("figures", goal.figures(row))
-    trial.set_user_attr("pruned", row.stop.pruned)
-    trial.set_user_attr("run", row.run_id)
+    trial.set_user_attr("figures", goal.figures(job))
+    trial.set_user_attr("pruned", job.stop.pruned)
+    trial.set_user_attr("run", job.run_id)
 
 
 def front(study: optuna.Study) -> list[FrozenTrial]:
@@ -65,57 +57,35 @@ def why(goal: Objective, best: Sequence[FrozenTrial]) -> str:
     )
 
 
-def report(
-    study: optuna.Study, goal: Objective, store: Any, run_id: str, tests: Tests | None
-) -> None:
-    """Log and print what the study found.
+def figures(best: Sequence[FrozenTrial], tested: tuple[Record, Record] | None) -> dict[str, float]:
+    """What is tracked of a study: figures of the chosen trial, and test figures if there are any.
 
     Args:
-        study: with one finished trial at least.
-        goal: what it was told.
-        store: where the parent run lies.
-        run_id: the parent run, which gets tables and plots.
-        tests: runs the chosen job with the test sets; None while the study has not its trials.
+        best: none beats them, the chosen one first; may be empty.
+        tested: records of the chosen job and of the baseline's with test figures.
     """
-    trials, best = complete(study), front(study)
-    rows = tests(best[0]) if best and tests is not None else None
-    text = markdown(study.study_name, goal, trials, best, rows)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files.write_text(folder / "trials.csv", as_csv(trials, best))
-        files.write_text(folder / "study.md", text)
-        _plots(study, goal, best, folder)
-        store.log_files(run_id, folder)
-    store.tag(run_id, {"mlflow.note.content": text})
-    if best:
-        chosen = {"chosen/trial": float(best[0].number)} | _figures("chosen", best[0])
-        if rows is not None:
-            for title, row in zip(("chosen", "baseline"), rows, strict=True):
-                chosen |= {f"{title}/{name}": row.figures[name].rate for name in _SHOWN}
-        store.log_figures(run_id, chosen)
-    print(text)
+    if not best:
+        return {}
+    found = {"chosen/trial": float(best[0].number)}
+    found |= {f"chosen/valid_{k}": float(v) for k, v in best[0].user_attrs["figures"].items()}
+    for title, job in zip(("chosen", "baseline"), tested or (), strict=False):
+        found |= {f"{title}/{one.name}": job.figures[one.name].rate for one in columns([job])}
+    return found
 
 
-def _figures(prefix: str, trial: FrozenTrial) -> dict[str, float]:
-    return {f"{prefix}/valid_{k}": float(v) for k, v in trial.user_attrs["figures"].items()}
+def draw(study: optuna.Study, goal: Objective, best: Sequence[FrozenTrial]) -> dict[str, Figure]:
+    """The plots of a study, by name."""
+    from sweep.reports import charts
 
-
-def _plots(study: optuna.Study, goal: Objective, best: Sequence[FrozenTrial], folder: Path) -> None:
-    from sweep.reports import charts, plots
-
-    trials = complete(study)
+    trials, numbers = complete(study), [trial.number for trial in best]
     points = [trial.user_attrs["figures"] for trial in trials]
-    numbers = {trial.number for trial in best}
     on_front = [trial.number in numbers for trial in trials]
-    chosen = best[0].number if best else None
-    marked = [trial.number == chosen for trial in trials]
-    drawn = {
-        "front": charts.draw_front(points, on_front, marked, goal.name),
-        "history": charts.draw_history([t.values for t in trials], goal.names),
+    chosen = [trial.number in numbers[:1] for trial in trials]
+    return {
+        "front": charts.draw_front(points, on_front, chosen, goal.name),
+        "history": charts.draw_history([trial.values for trial in trials], goal.names),
         "importance": charts.draw_importance(importance(study, goal)),
     }
-    for name, figure in drawn.items():
-        plots.save(figure, folder / "plots" / name)
 
 
 def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str, float]]:
@@ -147,22 +117,17 @@ def importance(study: optuna.Study, goal: Objective) -> Mapping[str, Mapping[str
 
 def as_csv(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial]) -> str:
     """A line per finished trial: number, figures, channels pruned, front, run and settings."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     params = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    writer.writerow(
-        ["trial", "accuracy", "resistance", "pruned_channels", "on_front", *params, "run_id"]
-    )
     numbers = {trial.number for trial in best}
+    lines = []
     for trial in trials:
         notes = trial.user_attrs
-        figures = [notes["figures"][name] for name in ("accuracy", "resistance")]
+        rates = [notes["figures"][name] for name in ("accuracy", "resistance")]
         settings = [trial.params.get(name, "") for name in params]
         on_front = int(trial.number in numbers)
-        writer.writerow(
-            [trial.number, *figures, notes["pruned"], on_front, *settings, notes["run"]]
-        )
-    return text.getvalue()
+        lines.append([trial.number, *rates, notes["pruned"], on_front, *settings, notes["run"]])
+    head = ["trial", "accuracy", "resistance", "pruned_channels", "on_front"]
+    return to_csv([*head, *params, "run_id"], lines)
 
 
 def markdown(
@@ -181,27 +146,25 @@ def markdown(
         best: none beats them, the chosen one first.
         tested: rows of the chosen job and of the baseline's with test figures.
     """
-    title = f"# Study {tables.inert(name)}"
-    lines = [title, "", f"{len(trials)} trials finished; {goal.signature()}.", ""]
+    lines = [f"# Study {inert(name)}", ""]
+    lines += [f"{len(trials)} trials finished; {goal.signature()}.", ""]
     if not best:
         return "\n".join([*lines, "No trial keeps the constraints, so none is chosen.", ""])
     lines += [why(goal, best), "", "## Best trials, validation sets, percent", ""]
     attack = "ASR" if goal.name == "oracle" else "suspicion"
-    lines += [
-        f"| trial | accuracy | {attack} | pruned | settings |",
-        "| ---: | ---: | ---: | ---: | --- |",
-    ]
-    for trial in best:
-        figures = trial.user_attrs["figures"]
-        lines.append(
-            f"| {trial.number} | {100 * figures['accuracy']:.2f} "
-            f"| {100 * (1 - figures['resistance']):.2f} | {trial.user_attrs['pruned']} "
-            f"| {tables.inert(_settings(trial.params))} |"
-        )
+    header = ["settings", "trial", "accuracy", attack, "pruned"]
+    lines += to_markdown(Table("", header, [_line(trial) for trial in best], words=1))
     if tested is not None:
         lines += ["", "## The chosen trial, test sets, percent with 95% Wilson intervals", ""]
         lines += tests_table(*tested)
     return "\n".join([*lines, ""])
+
+
+def _line(trial: FrozenTrial) -> list[str]:
+    found, pruned = trial.user_attrs["figures"], trial.user_attrs["pruned"]
+    rates = (found["accuracy"], 1 - found["resistance"])
+    numbers = [f"{100 * rate:.2f}" for rate in rates]
+    return [_settings(trial.params), str(trial.number), *numbers, str(pruned)]
 
 
 def _settings(params: Mapping[str, Any]) -> str:
@@ -213,18 +176,13 @@ def _settings(params: Mapping[str, Any]) -> str:
 
 def tests_table(chosen: Record, baseline: Record) -> list[str]:
     """The chosen job next to the baseline, as Markdown, and what may be said of the difference."""
-    drop = 100 * float(str(chosen.settings["drop"]))
-    lines = [f"| figure | chosen | baseline at X = {drop:.3g}% |", "| --- | ---: | ---: |"]
-    for name in _SHOWN:
-        network, rate = name.split("/test_")
-        network = {"badnet": "B", "repaired": "B'", "goodnet": "G"}[network]
-        rate = "ASR" if rate == "asr" else rate
-        lines.append(
-            f"| {network} {rate} | {interval(chosen.figures[name])} "
-            f"| {interval(baseline.figures[name])} |"
-        )
-    lines.append(f"| channels pruned | {chosen.stop.pruned} | {baseline.stop.pruned} |")
-    ours, theirs = (row.figures["goodnet/test_asr"] for row in (chosen, baseline))
+    lines = [
+        [one.symbol, *(interval(job.figures[one.name]) for job in (chosen, baseline))]
+        for one in columns([chosen, baseline])
+    ]
+    lines.append(["channels pruned", str(chosen.stop.pruned), str(baseline.stop.pruned)])
+    header = ["figure", "chosen", f"baseline at X = {100 * drop_of(chosen):.3g}%"]
+    ours, theirs = (job.figures["goodnet/test_asr"] for job in (chosen, baseline))
     widths = [high - low for low, high in map(wilson, (ours, theirs))]
     gain = theirs.rate - ours.rate
     more = "more" if gain > max(widths) else "no more"
@@ -232,4 +190,4 @@ def tests_table(chosen: Record, baseline: Record) -> list[str]:
         f"G's ASR falls by {100 * gain:.2f} points against the baseline, {more} than the wider "
         f"interval ({100 * max(widths):.2f} points)."
     )
-    return [*lines, "", verdict]
+    return [*to_markdown(Table("", header, lines, words=1)), "", verdict]

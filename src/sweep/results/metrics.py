@@ -1,7 +1,13 @@
-"""Labels in, named counts out; who calls decides where they are logged."""
+"""The figures of a network, in one table that counting, logging and every report read.
+
+A figure is named NETWORK/SPLIT_KEY, as `goodnet/test_asr`, or NETWORK/SPLIT_KEY/PART where it is of
+a part of the images. A new one is a function and a line of `METRICS`.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,20 +16,95 @@ from sweep.results import goodnet
 from sweep.results.records import Count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from sweep.results.records import Record
+
     Labels = NDArray[np.integer]
+
+# What a network is called in the lab's table, and its symbol.
+NETWORKS = {
+    "badnet": ("Original", "B"),
+    "repaired": ("Repaired", "B'"),
+    "goodnet": ("GoodNet", "G"),
+}
+_NAME = re.compile(r"(\w+)/(valid|test)_(\w+)(?:/(.+))?")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one network answers to the image sets of a split.
+
+    Attributes:
+        clean: answers to clean images, (n,); N where the network rejects one.
+        labels: their true labels, (n,).
+        poisoned: answers to poisoned images, (m,).
+        targets: the attacker's classes for them, (m,).
+        classes: N.
+    """
+
+    clean: Labels
+    labels: Labels
+    poisoned: Labels
+    targets: Labels
+    classes: int
 
 
 def share(answers: Labels, wanted: Labels | int) -> Count:
-    """How many answers are the wanted ones.
-
-    On a clean set with its labels that is accuracy; on a poisoned set, whose labels are the
-    target class, it is the attack success rate, all images counted.
-    """
+    """How many answers are the wanted ones."""
     return Count(int(np.count_nonzero(answers == wanted)), len(answers))
+
+
+def accuracy(given: Answers) -> Count:
+    """Clean images that are answered with their label."""
+    return share(given.clean, given.labels)
+
+
+def asr(given: Answers) -> Count:
+    """Poisoned images that are answered with the attacker's class, of all of them."""
+    return share(given.poisoned, given.targets)
+
+
+def clean_rejected(given: Answers) -> Count:
+    """Clean images that are answered N."""
+    return share(given.clean, given.classes)
+
+
+def poisoned_rejected(given: Answers) -> Count:
+    """Poisoned images that are answered N."""
+    return share(given.poisoned, given.classes)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of the table.
+
+    Attributes:
+        key: its part of a figure's name.
+        words: what it is called where people read it.
+        more_is_better: which way is better.
+        count: counts it; None where the answers of a split do not hold it.
+        networks: which networks have it.
+        in_summary: whether the short tables have a column for it.
+    """
+
+    key: str
+    words: str
+    more_is_better: bool
+    count: Callable[[Answers], Count] | None
+    networks: Sequence[str] = tuple(NETWORKS)
+    in_summary: bool = True
+
+
+METRICS = [
+    Metric("accuracy", "accuracy", True, accuracy),
+    Metric("asr", "ASR", False, asr),
+    Metric("clean_rejected", "rejects clean", False, clean_rejected, ["goodnet"], False),
+    Metric("poisoned_rejected", "rejects poisoned", True, poisoned_rejected, ["goodnet"], False),
+    Metric("suspicion", "suspicion", False, None, ["repaired"], False),
+]
 
 
 def of_split(
@@ -32,20 +113,84 @@ def of_split(
     poisoned: tuple[Labels, Labels, Labels],
     classes: int,
 ) -> Iterator[tuple[str, Count]]:
-    """Yield name and count of every final metric of one split.
+    """Yield name and count of every figure of one split.
 
     Args:
         split: `valid` or `test`.
         clean: true labels, answers of B, answers of B' on the clean set, each (n,).
-        poisoned: the same on the poisoned set, whose true labels are the target class.
-        classes: N; G answers N where it rejects an image.
+        poisoned: the same on the poisoned set, whose labels are the attacker's classes.
+        classes: N.
     """
-    for kind, rate, (wanted, badnet, repaired) in (
-        ("clean", "accuracy", clean),
-        ("poisoned", "asr", poisoned),
-    ):
-        good = goodnet.answer(badnet, repaired, classes)
-        yield f"badnet/{split}_{rate}", share(badnet, wanted)
-        yield f"repaired/{split}_{rate}", share(repaired, wanted)
-        yield f"goodnet/{split}_{rate}", share(good, wanted)
-        yield f"goodnet/{split}_{kind}_rejected", share(good, classes)
+    answers = {
+        "badnet": (clean[1], poisoned[1]),
+        "repaired": (clean[2], poisoned[2]),
+        "goodnet": tuple(goodnet.answer(one[1], one[2], classes) for one in (clean, poisoned)),
+    }
+    for network, (on_clean, on_poisoned) in answers.items():
+        given = Answers(on_clean, clean[0], on_poisoned, poisoned[0], classes)
+        for metric in METRICS:
+            if network in metric.networks and metric.count is not None:
+                yield f"{network}/{split}_{metric.key}", metric.count(given)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column of a report: a metric of one network on one split, or of a part of its images."""
+
+    network: str
+    split: str
+    metric: Metric
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """As records have it."""
+        part = f"/{self.part}" if self.part else ""
+        return f"{self.network}/{self.split}_{self.metric.key}{part}"
+
+    @property
+    def words(self) -> str:
+        """What is counted."""
+        return f"{self.metric.words} {self.part}".strip()
+
+    @property
+    def title(self) -> str:
+        """As in the lab's table: `GoodNet ASR`."""
+        return f"{NETWORKS[self.network][0]} {self.words}"
+
+    @property
+    def symbol(self) -> str:
+        """In short: `G ASR`."""
+        return f"{NETWORKS[self.network][1]} {self.words}"
+
+
+def columns(
+    jobs: Iterable[Record],
+    split: str = "test",
+    networks: Iterable[str] = tuple(NETWORKS),
+    summary: bool = True,
+) -> list[Figure]:
+    """The figures that any of the jobs has, in the table's order network by network.
+
+    Args:
+        jobs: finished ones.
+        split: `valid` or `test`.
+        networks: whose.
+        summary: those of the short tables alone.
+    """
+    known = {metric.key: metric for metric in METRICS}
+    names = dict.fromkeys(name for job in jobs for name in job.figures)
+    found = [match.groups(default="") for name in names if (match := _NAME.fullmatch(name))]
+    figures = [
+        Figure(network, part_of, known[key], part)
+        for network, part_of, key, part in found
+        if part_of == split and key in known
+    ]
+    order, places = list(networks), {key: place for place, key in enumerate(known)}
+    chosen = [
+        figure
+        for figure in figures
+        if figure.network in order
+        and not (summary and (figure.part or not figure.metric.in_summary))
+    ]
+    return sorted(chosen, key=lambda one: (order.index(one.network), places[one.metric.key]))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FORMAT = 2
-NETWORKS = ("badnet", "repaired", "goodnet")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,12 +13,13 @@ from rich.table import Table
 from sweep.base.errors import SweepError
 from sweep.base.redact import without_password
 from sweep.jobs import plan
-from sweep.reports import tables
+from sweep.reports import summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sweep.jobs.config import Config
+    from sweep.reports import tables
     from sweep.results.records import Record
     from sweep.tracking.store import Store
 
@@ -40,32 +42,25 @@ def show_plan(todo: plan.Plan) -> None:
 
 def show(rows: Sequence[Record], store: Store, run_id: str, config: Config) -> None:
     """Print the figures of a sweep, its runs, and where to look at them."""
-    out = console()
-    for title, lines in tables.table(rows):
-        table = Table(title=f"{title}, test sets, percent", title_justify="left")
-        for index, column in enumerate(tables.header(rows)):
-            table.add_column(column, justify="right", no_wrap=index == 0)
-        for line in lines:
-            table.add_row(*line)
-        out.print(table)
+    for section in summary.table(rows):
+        _print(replace(section, title=f"{section.title}, test sets, percent"))
     if config.dataset.name == "lab":
-        _show_reference(rows, out)
+        _print(summary.beside_reference(rows))
     for row in rows:
-        print(f"{row.run_id}  {tables.settings_name(row.settings)}")
+        print(f"{row.run_id}  {summary.settings_name(row.settings)}")
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
     print(f"Runs lie in {without_password(store.uri)}; look at them with: {store.page(run_id)}")
 
 
-def _show_reference(rows: Sequence[Record], out: Console) -> None:
-    lines = tables.beside_reference(rows)
-    if not lines:
+def _print(data: tables.Table) -> None:
+    if not data.lines:
         return
-    table = Table(title="beside the lab's report, test sets", title_justify="left")
-    for column in ("ordering", "X", "figure", "measured", "report", "difference"):
-        table.add_column(column, justify="right")
-    for line in lines:
+    table = Table(title=data.title, title_justify="left")
+    for index, column in enumerate(data.header):
+        table.add_column(column, justify="right", no_wrap=index == 0)
+    for line in data.lines:
         table.add_row(*line)
-    out.print(table)
+    console().print(table)
 
 
 def show_failures(failures: Sequence[tuple[str, Exception]]) -> int:

@@ -18,7 +18,7 @@ from sweep.base import files
 from sweep.base.errors import ConfigError
 from sweep.jobs import plan
 from sweep.jobs.config import Objective, describe, root
-from sweep.reports import comparison, tables
+from sweep.reports import comparison, summary, tables
 from sweep.results.records import Record
 from sweep.sweeps import console
 from sweep.sweeps.invocation import command_of, interruptible, parent_run, value_of
@@ -125,13 +125,13 @@ def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[R
 def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.About) -> None:
     from sweep.reports import page
 
-    table = tables.markdown(rows)
+    table = summary.markdown(rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files.write_text(folder / "summary.csv", tables.as_csv(rows))
+        files.write_text(folder / "summary.csv", summary.as_csv(rows))
         files.write_text(folder / "summary.md", table)
-        if tables.several_seeds(rows):
-            files.write_text(folder / "summary_over_seeds.csv", tables.seeds_csv(rows))
+        if summary.several_seeds(rows):
+            files.write_text(folder / "summary_over_seeds.csv", summary.seeds_csv(rows))
         records = _records(store, rows)
         runs = {page.strip_key(record): record.run_id for record in reversed(records)}
         pictures = store.read_all(list(runs.values()), "samples.png")

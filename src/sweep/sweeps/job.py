@@ -13,7 +13,7 @@ from sweep import criteria
 from sweep.base import progress
 from sweep.jobs import identity as ledger
 from sweep.jobs.config import Config, describe, root
-from sweep.reports import tables
+from sweep.reports import summary
 from sweep.tracking.origin import GIT, git_state
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
     place = Path(config.paths.mlruns), config.tracking.experiment
     store = open_store(*place, PATIENCE)
     settings = describe(config)
-    name = tables.settings_name(settings)
+    name = summary.settings_name(settings)
     with FileLock(_locks(config) / f"{_identify(config).config}.lock"):
         identity = _identify(config)  # whoever was here before us may have made the data
         store.close_orphaned_runs(identity.config)  # an attempt that was cut off, before a requeue
@@ -69,7 +69,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
             store.log_inputs(run_id, record.full.facts)
             store.log_result(run_id, record)
             brief = replace(record.brief, run_id=run_id)
-            note = {"sweep.row": brief.to_json(), "mlflow.note.content": tables.note(brief)}
+            note = {"sweep.row": brief.to_json(), "mlflow.note.content": summary.note(brief)}
             store.tag(run_id, note | _identify(config).tags())
     return brief
 

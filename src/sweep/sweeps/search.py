@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.base import files
 from sweep.base.errors import ConfigError
 from sweep.reports import study as findings
 from sweep.results import goals
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sweep.jobs.config import Config
     from sweep.results.goals import Objective
     from sweep.sweeps.study import Space
+    from sweep.tracking.store import Store
 
     Compose = Callable[[Sequence[str]], Config]
     Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
@@ -97,7 +100,7 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
         done = len(findings.complete(kept))
         if done and not ended:
             tests = _Tests(space, compose, launch, identity, settings.n_trials)
-            findings.report(kept, goal, store, run_id, tests if done >= settings.n_trials else None)
+            _report(kept, goal, store, run_id, tests if done >= settings.n_trials else None)
         if ended:
             print(
                 f"interrupted: {done} of {settings.n_trials} trials are done; "
@@ -107,6 +110,28 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
             raise SystemExit(ended)
         if done < settings.n_trials:
             raise SystemExit(1)
+
+
+def _report(
+    kept: optuna.Study, goal: Objective, store: Store, run_id: str, tests: _Tests | None
+) -> None:
+    """Log and print what the study found; `tests` is None while it has not all its trials."""
+    from sweep.reports import plots
+
+    trials, best = findings.complete(kept), findings.front(kept)
+    tested = tests(best[0]) if best and tests is not None else None
+    text = findings.markdown(kept.study_name, goal, trials, best, tested)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files.write_text(folder / "trials.csv", findings.as_csv(trials, best))
+        files.write_text(folder / "study.md", text)
+        for title, figure in findings.draw(kept, goal, best).items():
+            plots.save(figure, folder / "plots" / title)
+        store.log_files(run_id, folder)
+    store.tag(run_id, {"mlflow.note.content": text})
+    if best:
+        store.log_figures(run_id, findings.figures(best, tested))
+    print(text)
 
 
 def _probe(space: Space, compose: Compose) -> Config:

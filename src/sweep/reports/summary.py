@@ -1,0 +1,228 @@
+"""The jobs of a sweep in sections, and the lab's table: Original, Repaired and GoodNet."""
+
+from __future__ import annotations
+
+from itertools import chain, groupby
+from typing import TYPE_CHECKING
+
+from sweep.reports.tables import Spread, Table, inert, to_csv, to_markdown
+from sweep.results.metrics import NETWORKS, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sweep.results.metrics import Figure
+    from sweep.results.records import Record
+
+# What may differ within a section; the rest of the settings tells sections apart.
+_WITHIN = ("drop", "ordering", "seed")
+# In percent, from the report on the lab's own files: B, then (ordering, X) -> B' and G as
+# (accuracy, ASR), channels pruned.
+REFERENCE_B = (98.62042, 100.0)
+REFERENCE = {
+    ("increasing", 0.02): ((95.90023, 100.0), (95.74435, 100.0), 45),
+    ("increasing", 0.04): ((92.29150, 99.98441), (92.12783, 99.98441), 48),
+    ("increasing", 0.1): ((84.54404, 77.20966), (84.33359, 77.20966), 52),
+    ("decreasing", 0.02): ((94.13094, 100.0), (93.95947, 100.0), 1),
+    ("decreasing", 0.04): ((94.13094, 100.0), (93.95947, 100.0), 1),
+    ("decreasing", 0.1): ((74.24786, 100.0), (74.09197, 100.0), 2),
+}
+
+
+def percent(value: float) -> str:
+    """A fraction as percent with the digits of the lab's table."""
+    return f"{100 * value:.5f}"
+
+
+def drop_of(job: Record) -> float:
+    """A job's X."""
+    return float(str(job.settings["drop"]))
+
+
+def is_baseline(job: Record) -> bool:
+    """Whether a job does what the lab's sheet asks for."""
+    return (job.settings["criterion"], job.settings["ordering"]) == (
+        "mean_activation",
+        "increasing",
+    )
+
+
+def swept(jobs: Sequence[Record]) -> list[str]:
+    """Settings that differ between jobs, besides ordering, drop and seed.
+
+    What follows from a choice, as a criterion's own parameters do, says no more than the choice.
+    """
+    settings = [job.settings for job in jobs]
+    names = dict.fromkeys(chain.from_iterable(settings))
+    values = {name: [one.get(name) for one in settings] for name in names if name not in _WITHIN}
+    differ = {name: found for name, found in values.items() if found != [found[0]] * len(found)}
+    return [
+        name
+        for name in differ
+        if not any(
+            name.startswith(f"{choice}.") and _follows(differ[name], differ[choice])
+            for choice in differ
+        )
+    ]
+
+
+def _follows(values: Sequence[object], choices: Sequence[object]) -> bool:
+    """Whether jobs of one choice have one value."""
+    pairs = set(zip(map(str, choices), map(str, values), strict=True))
+    return len(pairs) == len(set(map(str, choices)))
+
+
+def sections(jobs: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Jobs that differ in drop and seed alone, under a title that tells them from the others.
+
+    Increasing order comes first; within a section, drops and then seeds go up.
+    """
+    names = swept(jobs)
+    titled = sorted(((_title(job, names), job) for job in jobs), key=_place)
+    return [
+        (title, [job for _, job in group])
+        for title, group in groupby(titled, key=lambda pair: pair[0])
+    ]
+
+
+def _title(job: Record, names: Iterable[str]) -> str:
+    parts = [f"{name} {job.settings[name]}" for name in names if name in job.settings]
+    return ", ".join([f"{job.settings['ordering']} order", *parts])
+
+
+def _place(pair: tuple[str, Record]) -> tuple[bool, str, float, float]:
+    title, job = pair
+    return not title.startswith("increasing"), title, drop_of(job), float(str(job.settings["seed"]))
+
+
+def by_drop(jobs: Sequence[Record]) -> Iterator[tuple[float, list[Record]]]:
+    """X, and the jobs of a section that differ in seed alone."""
+    for drop, same in groupby(jobs, key=drop_of):
+        yield drop, list(same)
+
+
+def several_seeds(jobs: Sequence[Record]) -> bool:
+    """Whether a table of these jobs gives means over seeds."""
+    return len({str(job.settings["seed"]) for job in jobs}) > 1
+
+
+def spread(jobs: Sequence[Record], figure: str) -> Spread:
+    """A figure over seeds, in percent."""
+    return Spread.of([100 * job.figures[figure].rate for job in jobs])
+
+
+def table(jobs: Sequence[Record]) -> list[Table]:
+    """The lab's table, a section for each ordering and whatever else was swept, in percent.
+
+    With several seeds, a line is the mean and sample standard deviation over them.
+    """
+    seeds, figures = several_seeds(jobs), columns(jobs)
+    header = ["drop", *(["seeds"] if seeds else []), "pruned", *(one.title for one in figures)]
+    return [
+        Table(title, header, [_line(drop, same, figures, seeds) for drop, same in by_drop(group)])
+        for title, group in sections(jobs)
+    ]
+
+
+def _line(drop: float, jobs: Sequence[Record], figures: Iterable[Figure], seeds: bool) -> list[str]:
+    pruned = str(Spread.of([job.stop.pruned for job in jobs]) if seeds else jobs[0].stop.pruned)
+    head = [f"{100 * drop:g}%", *([str(len(jobs))] if seeds else []), f"{pruned}{missed(jobs)}"]
+    if seeds:
+        return [*head, *(str(spread(jobs, one.name)) for one in figures)]
+    return [*head, *(percent(jobs[0].figures[one.name].rate) for one in figures)]
+
+
+def missed(jobs: Sequence[Record]) -> str:
+    """A mark where the drop was not reached, in all jobs or in some."""
+    count = sum(not job.stop.reached for job in jobs)
+    if not count:
+        return ""
+    return " (drop not reached)" if count == len(jobs) else f" (drop not reached in {count})"
+
+
+def markdown(jobs: Sequence[Record]) -> str:
+    """The table as Markdown."""
+    means = " Mean ± sample standard deviation over seeds." if several_seeds(jobs) else ""
+    lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
+    for section in table(jobs):
+        title = section.title[0].upper() + section.title[1:]
+        lines += [f"## {inert(title)}", "", *to_markdown(section), ""]
+    return "\n".join(lines)
+
+
+def as_csv(jobs: Sequence[Record]) -> str:
+    """Every figure of every job with its settings, a line per job."""
+    if not jobs:
+        return ""
+    settings = list(dict.fromkeys(name for job in jobs for name in job.settings))
+    figures = list(dict.fromkeys(name for job in jobs for name in job.figures))
+    counts = [f"{name}{part}" for name in figures for part in ("", "_hits", "_total")]
+    lines = []
+    for job in jobs:
+        found = [job.figures.get(name) for name in figures]
+        numbers = [(c.rate, c.hits, c.total) if c else (None, None, None) for c in found]
+        stop = (job.stop.pruned, int(job.stop.reached))
+        values = [job.settings.get(name) for name in settings]
+        lines.append([*values, *stop, *chain.from_iterable(numbers), job.run_id])
+    return to_csv([*settings, "pruned_channels", "drop_reached", *counts, "run_id"], lines)
+
+
+def seeds_csv(jobs: Sequence[Record]) -> str:
+    """Every figure as mean, standard deviation and count over seeds, a line per section and X."""
+    names = list(dict.fromkeys(name for job in jobs for name in job.figures))
+    parts = [f"{name}{part}" for name in names for part in ("_mean", "_std")]
+    lines = []
+    for title, group in sections(jobs):
+        for drop, same in by_drop(group):
+            spreads = [Spread.of([job.stop.pruned for job in same])]
+            spreads += [Spread.of([job.figures[name].rate for job in same]) for name in names]
+            numbers = [number for each in spreads for number in (each.mean, each.deviation)]
+            reached = sum(job.stop.reached for job in same)
+            lines.append([title, drop, len(same), reached, *numbers])
+    head = ["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std"]
+    return to_csv([*head, *parts], lines)
+
+
+def settings_name(settings: Mapping[str, object]) -> str:
+    """What a person calls a job: the settings that sweeps usually vary."""
+    return (
+        f"{settings['ordering']} X={100 * float(str(settings['drop'])):g}% "
+        f"{settings['criterion']} {settings['layer']} seed {settings['seed']}"
+    )
+
+
+def note(job: Record) -> str:
+    """A job in a few words, for readers who meet its run alone."""
+    split = "test" if columns([job]) else "valid"  # of a search
+    figures = columns([job], split)
+    words = list(dict.fromkeys(one.words for one in figures))
+    cells = {(one.network, one.words): percent(job.figures[one.name].rate) for one in figures}
+    lines = [
+        [title, *(cells.get((network, word), "") for word in words)]
+        for network, (title, _) in NETWORKS.items()
+    ]
+    name = "validation" if split == "valid" else split
+    shown = Table("", [f"{name} sets, percent", *words], lines, words=1)
+    pruned = f"{job.stop.pruned} of {job.channels} channels pruned{missed([job])}."
+    return "\n".join([pruned, "", *to_markdown(shown)])
+
+
+def beside_reference(jobs: Sequence[Record]) -> Table:
+    """Measured figures, the report's and the difference in points, of jobs that it has."""
+    lines: list[list[str]] = []
+    for job in jobs:
+        ordering, drop = str(job.settings["ordering"]), drop_of(job)
+        if (ordering, drop) not in REFERENCE:
+            continue
+        *known, pruned = REFERENCE[ordering, drop]
+        for network, pair in zip(
+            ("badnet", "repaired", "goodnet"), (REFERENCE_B, *known), strict=True
+        ):
+            for rate, reference in zip(("accuracy", "asr"), pair, strict=True):
+                measured = 100 * job.figures[f"{network}/test_{rate}"].rate
+                numbers = (f"{measured:.5f}", f"{reference:.5f}", f"{measured - reference:+.5f}")
+                lines.append([ordering, f"{drop:g}", f"{network} {rate}", *numbers])
+        counts = (str(job.stop.pruned), str(pruned), f"{job.stop.pruned - pruned:+d}")
+        lines.append([ordering, f"{drop:g}", "channels pruned", *counts])
+    header = ("ordering", "X", "figure", "measured", "report", "difference")
+    return Table("beside the lab's report, test sets", header, lines, words=3)
