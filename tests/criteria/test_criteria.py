@@ -213,7 +213,7 @@ class TestContract:
             return np.zeros(CHANNELS)
 
         found = criteria.find(name)
-        monkeypatch.setitem(_registry._CRITERIA, name, replace(found, function=spy))
+        monkeypatch.setitem(_registry._CRITERIA._entries, name, replace(found, function=spy))
         score(name, shown)
         sees = criteria.sees(name, QUICK.get(name, {}))
         held = {item for item in dir(handed[0]) if not item.startswith("_")}

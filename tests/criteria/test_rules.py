@@ -116,8 +116,8 @@ def test_scores_must_be_finite_and_one_per_channel(shown, monkeypatch):
             return self.answer
 
     for answer in (np.zeros(4), np.array([0, 1, 2, np.nan, 4]), np.zeros((5, 1))):
-        made = _registry.Criterion("wrong", "weights", False, {}, Wrong(answer))
-        monkeypatch.setitem(_registry._CRITERIA, "wrong", made)
+        made = _registry.Criterion("wrong", {}, Wrong(answer), "weights", False)
+        monkeypatch.setitem(_registry._CRITERIA._entries, "wrong", made)
         with pytest.raises(ValueError, match="criterion wrong must give 5 finite scores"):
             criteria.score("wrong", shown, {})
 
@@ -137,7 +137,7 @@ def test_evidence_is_read_only(shown, monkeypatch):
     def spoil(evidence):
         evidence.activations[0] = 0
 
-    made = _registry.Criterion("spoil", "clean", False, {}, spoil)
-    monkeypatch.setitem(_registry._CRITERIA, "spoil", made)
+    made = _registry.Criterion("spoil", {}, spoil, "clean", False)
+    monkeypatch.setitem(_registry._CRITERIA._entries, "spoil", made)
     with pytest.raises(ValueError, match="read-only"):
         criteria.score("spoil", shown, {})

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.base.registry import Whole
 from sweep.criteria.evidence import chunks
-from sweep.criteria.registry import Whole, criterion
+from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
     from collections.abc import Callable

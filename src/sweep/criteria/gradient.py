@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.base.registry import Real, Whole
 from sweep.criteria.evidence import draw, noise
-from sweep.criteria.registry import Real, Whole, criterion
+from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
     from sweep.criteria.evidence import Clean, Scores

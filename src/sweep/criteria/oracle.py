@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.base.registry import Real, Whole
 from sweep.criteria.evidence import chunks, draw
-from sweep.criteria.registry import Real, Whole, criterion
+from sweep.criteria.registry import criterion
 from sweep.criteria.removal import remove_greedily, sleeping
 
 if TYPE_CHECKING:

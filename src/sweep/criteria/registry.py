@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.base.errors import ConfigError
+from sweep.base.registry import Entry, Registry, Rule
 from sweep.criteria.evidence import KINDS, narrow
 
 if TYPE_CHECKING:
@@ -20,74 +18,22 @@ if TYPE_CHECKING:
     # Evidence of the declared kind and parameters by name in, (C,) finite numbers out.
     Function = Callable[..., Scores]
 
-_CRITERIA: dict[str, Criterion] = {}
-
-
-class Rule(Protocol):
-    """What a parameter's value must be."""
-
-    @property
-    def text(self) -> str:
-        """The rule in words, after "must"."""
-
-    def holds(self, value: object) -> bool:
-        """Whether a value keeps the rule."""
-
 
 @dataclass(frozen=True)
-class Whole:
-    """A whole number of at least `least`."""
-
-    least: int
-
-    @property
-    def text(self) -> str:
-        """The rule in words."""
-        return f"be a whole number of at least {self.least}"
-
-    def holds(self, value: object) -> bool:
-        """Whether a value keeps the rule."""
-        return isinstance(value, int) and not isinstance(value, bool) and value >= self.least
-
-
-@dataclass(frozen=True)
-class Real:
-    """A number in `least`..`most`, without `least` itself where `above`."""
-
-    least: float
-    most: float = inf
-    above: bool = False
-
-    @property
-    def text(self) -> str:
-        """The rule in words."""
-        start = f"{'above' if self.above else 'of at least'} {self.least:g}"
-        return f"be a number {start}" + (f" and at most {self.most:g}" if self.most < inf else "")
-
-    def holds(self, value: object) -> bool:
-        """Whether a value keeps the rule."""
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-            return False
-        return self.least <= value <= self.most and not (self.above and value == self.least)
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A function with its name and what it may look at.
+class Criterion(Entry):
+    """A function that scores the channels, the lowest to be removed first.
 
     Attributes:
-        name: the function's.
         sees: `weights`, `clean` or `oracle`, or what tells it from the parameters.
         comparable: whether scores of channels of different layers stand in one unit as they are.
-        rules: for each parameter.
-        function: scores the channels, the lowest to be removed first.
     """
 
-    name: str
     sees: str | Callable[[Mapping[str, Any]], str]
     comparable: bool
-    rules: Mapping[str, Rule]
-    function: Function
+
+
+_CRITERIA = Registry[Criterion]("criterion")
+names, find = _CRITERIA.names, _CRITERIA.find
 
 
 def criterion(
@@ -106,31 +52,10 @@ def criterion(
 
     def register(function: Function) -> Function:
         name = str(getattr(function, "__name__", function))
-        if [*inspect.signature(function).parameters][1:] != [*rules]:
-            raise TypeError(f"criterion {name} must have a rule for each of its parameters")
-        _CRITERIA[name] = Criterion(name, sees, comparable, rules, function)
+        _CRITERIA.add(Criterion(name, rules, function, sees, comparable))
         return function
 
     return register
-
-
-def names() -> tuple[str, ...]:
-    """All criteria, by name."""
-    return tuple(sorted(_CRITERIA))
-
-
-def find(name: str) -> Criterion:
-    """The criterion of that name.
-
-    Raises:
-        ConfigError: there is none; the choices are listed.
-    """
-    try:
-        return _CRITERIA[name]
-    except KeyError:
-        raise ConfigError(
-            f"criterion must be one of {', '.join(names())}. Received: {name}."
-        ) from None
 
 
 def check(name: str, params: Mapping[str, Any]) -> None:
@@ -139,17 +64,7 @@ def check(name: str, params: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: no such criterion or parameter, or a value that breaks its rule.
     """
-    chosen = find(name)
-    for key, value in params.items():
-        where = f"criterion.params.{key}"
-        if key not in chosen.rules:
-            known = ", ".join(chosen.rules) or "none"
-            raise ConfigError(
-                f"criterion.params must be known to criterion {name}, which takes {known}. "
-                f"Received: {where}={value}. Leave it out."
-            )
-        if not chosen.rules[key].holds(value):
-            raise ConfigError(f"{where} must {chosen.rules[key].text}. Received: {where}={value}.")
+    _CRITERIA.check(name, params)
     sees(name, params)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweep.base.registry import Real, Whole
 from sweep.criteria.evidence import draw
-from sweep.criteria.registry import Real, Whole, criterion
+from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
     from sweep.criteria.evidence import Clean, Scores

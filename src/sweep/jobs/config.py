@@ -7,7 +7,6 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from inspect import signature
 from math import isfinite
 from operator import attrgetter
 from pathlib import Path
@@ -183,9 +182,8 @@ def register() -> None:
         store.repo["hydra"]["launcher"].pop(name, None)
     store.store(name="schema", node=Config)
     for name in criteria.names():
-        taken = [*signature(criteria.find(name).function).parameters.values()][1:]
-        params = {parameter.name: parameter.default for parameter in taken}
-        store.store(group="schema/criterion", name=name, node=Criterion(name, params))
+        node = Criterion(name, criteria.find(name).defaults())
+        store.store(group="schema/criterion", name=name, node=node)
     store.store(group="schema/dataset", name="dataset", node=Dataset)
     store.store(group="schema/dataset", name="standin", node=StandinDataset)
 
