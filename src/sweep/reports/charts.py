@@ -49,9 +49,9 @@ def draw_front(
             xlabel=f"{shown} of B', percent (less is better)",
             ylabel="clean accuracy of B', percent",
         )
-        axes.set_title("Trials on the validation sets", loc="left", fontsize=11)
+        axes.set_title("Trials on the validation sets")
         axes.margins(0.05)
-        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -73,9 +73,9 @@ def draw_history(values: Sequence[Sequence[float]], names: Sequence[str]) -> Fig
             axes.step(order, best, where="post", color=CLEAN, lw=1.8, label="best so far")
             axes.set_ylabel(f"{name}, percent")
         panels[-1].set_xlabel("trials finished")
-        panels[0].set_title("Optimisation history, validation sets", loc="left", fontsize=11)
+        panels[0].set_title("Optimisation history, validation sets")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -102,8 +102,8 @@ def draw_importance(shares: Mapping[str, Mapping[str, float]]) -> Figure:
             axes.set_yticks(range(len(settings)), settings)
             axes.set(xlabel="share of the variance explained (fANOVA), percent", xlim=(0, 100))
             axes.grid(visible=False, axis="y")
-            figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-        axes.set_title("What decides", loc="left", fontsize=11)
+            figure.legend(loc="outside lower center", ncols=2)
+        axes.set_title("What decides")
     return figure
 
 
@@ -129,7 +129,7 @@ def draw_agreement(names: Sequence[str], rho: NDArray[np.float64]) -> Figure:
                 axes.text(column, row, shown, ha="center", va="center", fontsize=7, color=color)
         bar = figure.colorbar(image, ax=axes, shrink=0.7)
         bar.set_label("Spearman's rank correlation")
-        axes.set_title("How alike the criteria rank the channels", loc="left", fontsize=11)
+        axes.set_title("How alike the criteria rank the channels")
     return figure
 
 
@@ -170,5 +170,5 @@ def draw_standings(
         panels[0].set_yticks(rows, names, fontsize=8)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.base import files
 from sweep.reports import geometry, summary
 from sweep.reports.series import best, outcomes, series, tradeoffs
-from sweep.reports.tables import Spread, Table
+from sweep.reports.tables import Table
 from sweep.results.metrics import columns
 from sweep.results.samples import KINDS
 
@@ -147,14 +147,9 @@ def _word(value: object) -> str:
 
 
 def _over_seeds(jobs: Sequence[Record]) -> Table:
-    figures = columns(jobs, summary=False)
-    lines = []
-    for title, group in summary.sections(jobs):
-        for drop, same in summary.by_drop(group):
-            pruned = f"{Spread.of([job.stop.pruned for job in same])}{summary.missed(same)}"
-            rates = [str(summary.spread(same, one.name)) for one in figures]
-            lines.append([title, f"{100 * drop:g}%", str(len(same)), pruned, *rates])
-    header = ["jobs", "X", "seeds", "pruned", *(one.symbol for one in figures)]
+    sections = summary.table(jobs, everything=True)
+    lines = [[section.title, *line] for section in sections for line in section.lines]
+    header = ["jobs", "X", "seeds", "pruned", *(f.symbol for f in columns(jobs, summary=False))]
     title = "Test sets, percent: mean ± sample standard deviation over seeds"
     return Table(title, header, lines, 1)
 

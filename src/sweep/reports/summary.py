@@ -111,12 +111,16 @@ def spread(jobs: Sequence[Record], figure: str) -> Spread:
     return Spread.of([100 * job.figures[figure].rate for job in jobs])
 
 
-def table(jobs: Sequence[Record]) -> list[Table]:
+def table(jobs: Sequence[Record], everything: bool = False) -> list[Table]:
     """The lab's table, a section for each ordering and whatever else was swept, in percent.
 
     With several seeds, a line is the mean and sample standard deviation over them.
+
+    Args:
+        jobs: finished ones.
+        everything: all test figures, not those of the lab's table alone.
     """
-    seeds, figures = several_seeds(jobs), columns(jobs)
+    seeds, figures = several_seeds(jobs), columns(jobs, summary=not everything)
     header = ["drop", *(["seeds"] if seeds else []), "pruned", *(one.title for one in figures)]
     return [
         Table(title, header, [_line(drop, same, figures, seeds) for drop, same in by_drop(group)])

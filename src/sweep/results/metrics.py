@@ -6,8 +6,7 @@ a part of the images. A new one is a function and a line of `METRICS`.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +29,6 @@ NETWORKS = {
     "repaired": ("Repaired", "B'"),
     "goodnet": ("GoodNet", "G"),
 }
-_NAME = re.compile(r"(\w+)/(valid|test)_(\w+)(?:/(.+))?")
 
 
 @dataclass(frozen=True)
@@ -178,19 +176,13 @@ def columns(
         networks: whose.
         summary: those of the short tables alone.
     """
-    known = {metric.key: metric for metric in METRICS}
     names = dict.fromkeys(name for job in jobs for name in job.figures)
-    found = [match.groups(default="") for name in names if (match := _NAME.fullmatch(name))]
-    figures = [
-        Figure(network, part_of, known[key], part)
-        for network, part_of, key, part in found
-        if part_of == split and key in known
-    ]
-    order, places = list(networks), {key: place for place, key in enumerate(known)}
-    chosen = [
-        figure
-        for figure in figures
-        if figure.network in order
-        and not (summary and (figure.part or not figure.metric.in_summary))
-    ]
-    return sorted(chosen, key=lambda one: (order.index(one.network), places[one.metric.key]))
+    found = []
+    for network in networks:
+        for metric in METRICS:
+            whole = Figure(network, split, metric)
+            if whole.name in names and (metric.in_summary or not summary):
+                found.append(whole)
+            parts = (name for name in names if not summary and name.startswith(f"{whole.name}/"))
+            found += (replace(whole, part=name.removeprefix(f"{whole.name}/")) for name in parts)
+    return found
