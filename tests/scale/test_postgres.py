@@ -222,8 +222,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 import optuna
 from sweep.results import goals
-from sweep.sweeps import study
-space = study.parse_space(["drop=interval(0.01,0.1)"], None, None)
+from sweep.sweeps import space as spaces, study
+space = spaces.parse_space(["drop=interval(0.01,0.1)"], None, None)
 goal = goals.find("clean_only", None, None)
 def begin(number):
     sampler = optuna.samplers.RandomSampler(seed=number)

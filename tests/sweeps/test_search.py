@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from sweep import criteria
 from sweep.attacks import standin
 from sweep.jobs import config
-from sweep.sweeps import study
+from sweep.sweeps.space import parse_space
 
 SETS = {
     "clean_valid": "cl/valid.h5",
@@ -99,8 +99,8 @@ def test_the_ready_studies_cover_what_there_is():
         }
     compared = set(studies["criteria"].params.criterion.split(","))
     assert compared == set(criteria.names()) - {"blend"}  # which needs weights
-    space = study.parse_space([], studies["search"].params, studies["search"].when)
-    searched = space.free["criterion"].values
+    space = parse_space([], studies["search"].params, studies["search"].when)
+    searched = space.free["criterion"].choices
     assert set(searched) <= set(criteria.names())
     assert not {
         name for name in searched if name != "blend" and criteria.sees(name, {}) == "oracle"

@@ -9,6 +9,7 @@ import time
 import optuna
 import pytest
 from hydra.core.utils import JobReturn
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.base import processes
 from sweep.base.errors import ConfigError, StoreError
@@ -16,10 +17,10 @@ from sweep.reports import study as findings
 from sweep.results import goals
 from sweep.results.records import Count, Record, Stop
 from sweep.sweeps import search, study
-from sweep.sweeps.study import Choice, Number
+from sweep.sweeps.space import parse_space
 
 GOAL = goals.find("clean_only", None, None)
-SPACE = study.parse_space(["criterion=choice(l1,blend)", "drop=interval(0.01,0.1)"], None, None)
+SPACE = parse_space(["criterion=choice(l1,blend)", "drop=interval(0.01,0.1)"], None, None)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def row(accuracy=90, suspicion=50, run="run"):
 
 
 def test_a_space_is_written_as_hydra_writes_sweeps():
-    space = study.parse_space(
+    space = parse_space(
         [
             "criterion=choice(l1,blend)",
             "drop=interval(0.01,0.1)",
@@ -51,10 +52,10 @@ def test_a_space_is_written_as_hydra_writes_sweeps():
         {"criterion=blend": {"++criterion.params.weights.l1": "interval(0,1)"}},
     )
     assert space.free == {
-        "dataset.scale": Number(0.001, 1, None, log=True, whole=False),
-        "drop": Number(0.01, 0.1, None, log=False, whole=False),  # the command line wins
-        "criterion": Choice(("l1", "blend")),
-        "seed": Number(0, 6, 2, log=False, whole=True),
+        "dataset.scale": FloatDistribution(0.001, 1, log=True),
+        "drop": FloatDistribution(0.01, 0.1),  # the command line wins
+        "criterion": CategoricalDistribution(("l1", "blend")),
+        "seed": IntDistribution(0, 6, step=2),
     }
     assert space.fixed == ("layer=conv_4",)
     assert list(space.when) == [("criterion", "blend")]
@@ -73,18 +74,18 @@ def test_a_space_is_written_as_hydra_writes_sweeps():
 )
 def test_a_space_that_cannot_be_searched_is_refused(arguments, when, said):
     with pytest.raises(ConfigError, match=said):
-        study.parse_space(arguments, None, when)
+        parse_space(arguments, None, when)
 
 
 def test_inner_settings_exist_only_where_their_choice_was_taken():
-    space = study.parse_space(
+    space = parse_space(
         ["criterion=choice(l1,blend)", "seed=3"],
         None,
         {"criterion=blend": {"++criterion.params.weights.l1": "interval(0,1)"}},
     )
     for name in ("l1", "blend"):
         params = {"criterion": name, "++criterion.params.weights.l1": 0.25}
-        made = study.suggest(optuna.trial.FixedTrial(params), space)
+        made = space.suggest(optuna.trial.FixedTrial(params))
         inner = ["++criterion.params.weights.l1=0.25"] if name == "blend" else []
         assert made == ["seed=3", f"criterion={name}", *inner]
 
@@ -93,7 +94,7 @@ def test_a_study_goes_on_only_as_it_was_begun(storage):
     opened(storage)
     opened(storage)
     with pytest.raises(ConfigError, match="must keep its search space"):
-        opened(storage, space=study.parse_space(["drop=interval(0.01,0.2)"], None, None))
+        opened(storage, space=parse_space(["drop=interval(0.01,0.2)"], None, None))
     for other in (
         goals.find("oracle", None, None),
         goals.find("clean_only", ["accuracy"], None),
@@ -135,7 +136,7 @@ def test_no_more_trials_are_taken_than_are_needed(storage):
 def test_a_lost_trial_is_tried_again_once_as_the_same_job(storage):
     kept = opened(storage)
     (trial,) = study.take(kept, 3, 1)
-    settings = study.suggest(trial, SPACE)
+    settings = SPACE.suggest(trial)
     assert study.orphans(kept) == []  # this process lives
     trial.set_user_attr("worker", f"{study.platform.node()} 1@0.00")
     (lost,) = study.orphans(kept)
@@ -144,7 +145,7 @@ def test_a_lost_trial_is_tried_again_once_as_the_same_job(storage):
     assert study.orphans(kept) == []
     again, other = study.take(kept, 3, 2)
     assert study.job_of(again) == trial.number
-    assert study.suggest(again, SPACE) == settings
+    assert SPACE.suggest(again) == settings
     assert study.job_of(other) == other.number
 
 
@@ -258,13 +259,13 @@ def test_constraints_keep_trials_off_the_front(storage):
     job = search.Worker(kept, search.Settings("s", storage, 3, 1), SPACE, goal, "study/s", None)
     for accuracy, suspicion in ((70, 0), (85, 40), (81, 30)):
         (trial,) = study.take(kept, 9, 1)
-        study.suggest(trial, SPACE)
+        SPACE.suggest(trial)
         job._finish(trial, row(accuracy, suspicion))
     assert [trial.number for trial in findings.front(kept)] == [2]
     assert findings.why(goal, findings.front(kept)).startswith("Trial 2 has the largest resistance")
 
 
 def test_a_signature_tells_the_space_apart_not_its_order():
-    same = study.parse_space(["drop=interval(0.01,0.1)", "criterion=choice(l1,blend)"], None, None)
+    same = parse_space(["drop=interval(0.01,0.1)", "criterion=choice(l1,blend)"], None, None)
     assert same.signature() == SPACE.signature()
     assert json.loads(SPACE.signature())

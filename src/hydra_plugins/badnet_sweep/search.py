@@ -38,7 +38,7 @@ class OptunaSweeper(BasicSweeper):
         """Search the space that command line and configuration span."""
         from hydra_plugins.badnet_sweep._composing import SweepLoader
         from sweep.jobs import config
-        from sweep.sweeps import search, study
+        from sweep.sweeps import search, space
 
         assert self.hydra_context is not None  # noqa: S101
         assert self.config is not None  # noqa: S101
@@ -58,7 +58,7 @@ class OptunaSweeper(BasicSweeper):
                 self.maximise,
                 self.constraints,
             ),
-            study.parse_space(arguments, self.space, self.when),
+            space.parse_space(arguments, self.space, self.when),
             compose=lambda overrides: config.typed(loader.compose(master, list(overrides))),
             launch=lambda jobs, first: launcher.launch(
                 [list(job) for job in jobs], initial_job_idx=first

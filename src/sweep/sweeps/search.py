@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sweep.jobs.config import Config
     from sweep.results.goals import Objective
-    from sweep.sweeps.study import Space
+    from sweep.sweeps.space import Space
     from sweep.tracking.store import Store
 
     Compose = Callable[[Sequence[str]], Config]
@@ -80,7 +80,7 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
             "hydra.sweeper.n_trials and n_jobs must be at least 1. "
             f"Received: n_trials={settings.n_trials}, n_jobs={settings.n_jobs}."
         )
-    first = _probe(space, compose)
+    first, *_ = [compose(overrides) for overrides in (space.fixed, *space.corners())]
     goal = goals.find(first.objective.name, settings.maximise, settings.constraints)
     name = settings.study_name or f"{goal.name}_{first.dataset.name}_seed{first.seed}"
     kept = study.open_study(name, settings.storage, goal, space, settings.sampler)
@@ -134,23 +134,6 @@ def _report(
     print(text)
 
 
-def _probe(space: Space, compose: Compose) -> Config:
-    """Compose every choice of the space once, so that mistakes show before the first job."""
-    first = compose(space.fixed)
-    for name, known in space.free.items():
-        for value in _ends(known):
-            inner = {
-                key: _ends(inside)[0]
-                for key, inside in space.when.get((name, str(value)), {}).items()
-            }
-            compose([*space.fixed, *study.written({name: value} | inner)])
-    return first
-
-
-def _ends(known: study.Choice | study.Number) -> tuple[str | float, ...]:
-    return known.values if isinstance(known, study.Choice) else (known.low, known.high)
-
-
 @dataclass(frozen=True)
 class _Tests:
     """Runs the chosen trial's job with the test sets, once, next to the baseline's."""
@@ -165,7 +148,7 @@ class _Tests:
         """The rows of the chosen job and of the baseline at the same drop, if both succeed."""
         from optuna.trial import FixedTrial
 
-        chosen = study.suggest(FixedTrial(trial.params), self.space)
+        chosen = self.space.suggest(FixedTrial(trial.params))
         drop = self.compose(chosen).drop
         kept = [line for line in self.space.fixed if not line.lstrip("+").startswith(_VARIED)]
         baseline = [*kept, "criterion=mean_activation", "ordering=increasing", f"drop={drop!r}"]
@@ -213,8 +196,7 @@ class Worker:
                 time.sleep(_WAIT_SECONDS)
                 continue
             jobs = [
-                [*study.suggest(trial, self.space), *self._marks(study.job_of(trial))]
-                for trial in trials
+                [*self.space.suggest(trial), *self._marks(study.job_of(trial))] for trial in trials
             ]
             with study.heartbeat(trials):
                 ended, returns = interruptible(partial(self.launch, jobs, trials[0].number))

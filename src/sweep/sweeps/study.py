@@ -8,18 +8,12 @@ told comes from validation figures alone: the jobs of a search never open a test
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
-from hydra.errors import HydraException
 
 from sweep.base.errors import ConfigError, StoreError
 from sweep.base.processes import beating, is_gone, own_process
@@ -32,155 +26,10 @@ if TYPE_CHECKING:
     import optuna
 
     from sweep.results.goals import Objective
+    from sweep.sweeps.space import Space
 
 _POLL_SECONDS = 0.2
 _PATIENCE = 50
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some values, as they are written in an override."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number between two ends, both included."""
-
-    low: float
-    high: float
-    step: float | None
-    log: bool
-    whole: bool
-
-
-@dataclass(frozen=True)
-class Space:
-    """What a search varies.
-
-    Attributes:
-        free: distributions by the name that is overridden.
-        when: distributions that exist only where a choice was taken: by (name, value).
-        fixed: overrides that are the same in all trials.
-    """
-
-    free: Mapping[str, Choice | Number]
-    when: Mapping[tuple[str, str], Mapping[str, Choice | Number]]
-    fixed: tuple[str, ...]
-
-    def signature(self) -> str:
-        """The space as text, to compare that of a study that goes on."""
-        when = {"=".join(taken): _told(inner) for taken, inner in self.when.items()}
-        return json.dumps([_told(self.free), when, sorted(self.fixed)], sort_keys=True)
-
-
-def _told(distributions: Mapping[str, Choice | Number]) -> dict[str, str]:
-    return {name: repr(distribution) for name, distribution in distributions.items()}
-
-
-def parse_space(
-    arguments: Sequence[str],
-    params: Mapping[str, Any] | None,
-    when: Mapping[str, Mapping[str, Any]] | None,
-) -> Space:
-    """The search space that command line and configuration span.
-
-    Args:
-        arguments: overrides as typed; those with `choice`, `range` or `interval` are searched.
-        params: the same from the configuration; the command line wins.
-        when: `NAME=VALUE` to params that exist only where that choice was taken.
-
-    Raises:
-        ConfigError: nothing is searched, or a distribution cannot be.
-    """
-    typed = {override.get_key_element(): override for override in _parse(arguments)}
-    configured = _parse([f"{name}={value}" for name, value in (params or {}).items()])
-    overrides = {override.get_key_element(): override for override in configured} | typed
-    free, fixed = {}, []
-    for name, override in overrides.items():
-        if override.is_sweep_override():
-            free[name] = _distribution(override)
-        else:
-            fixed.append(override.input_line or "")
-    conditional = {}
-    for taken, inner in (when or {}).items():
-        name, _, value = taken.partition("=")
-        chosen = free.get(name)
-        if name in typed and name not in free:
-            continue  # fixed on the command line
-        if not isinstance(chosen, Choice):
-            raise ConfigError(
-                "hydra.sweeper.when must name a choice that is searched, as NAME=VALUE. "
-                f"Received: {taken}; searched: {', '.join(free) or 'nothing'}."
-            )
-        if value in chosen.values:
-            found = _parse([f"{key}={text}" for key, text in inner.items()])
-            conditional[name, value] = {o.get_key_element(): _distribution(o) for o in found}
-    if not free:
-        raise ConfigError(
-            "a search must vary something. Received: no choice(...), range(...) or interval(...). "
-            "Add for example 'drop=interval(0.01,0.10)', or take hydra/sweeper=grid."
-        )
-    return Space(free, conditional, tuple(fixed))
-
-
-def _parse(lines: Sequence[str]) -> list[Override]:
-    try:
-        return list(OverridesParser.create().parse_overrides(list(lines)))
-    except HydraException as error:
-        raise ConfigError(
-            f"a search space must be written as Hydra's sweeps are. Received: {error}."
-        ) from error
-
-
-def _distribution(override: Override) -> Choice | Number:
-    value, name = override.value(), override.key_or_group
-    if isinstance(value, ChoiceSweep):
-        return Choice(tuple(override.sweep_string_iterator()))
-    log = isinstance(value, RangeSweep | IntervalSweep) and "log" in value.tags
-    if isinstance(value, RangeSweep):
-        low, stop, step = value.start, value.stop, value.step
-        if low is not None and stop is not None:
-            whole = all(isinstance(number, int) for number in (low, stop, step))
-            last = low + step * ((stop - low - (1 if whole else 1e-12)) // step)
-            return Number(low, last, step, log, whole)
-    if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
-        low, high = value.start, value.end
-        whole = isinstance(low, int) and isinstance(high, int) and "int" in value.tags
-        if low < high and not (log and low <= 0):
-            return Number(low, high, None, log, whole)
-    raise ConfigError(
-        f"{name} must be choice(...), range(a,b,step) or interval(a,b) with a < b "
-        f"(a > 0 with tag(log, ...)). Received: {override.input_line}."
-    )
-
-
-def suggest(trial: optuna.trial.BaseTrial, space: Space) -> list[str]:
-    """Let a trial choose a point of the space; the overrides that make its job."""
-    chosen = {name: _suggest(trial, name, known) for name, known in space.free.items()}
-    for (name, value), inner in space.when.items():
-        if chosen[name] == value:
-            chosen |= {key: _suggest(trial, key, known) for key, known in inner.items()}
-    return [*space.fixed, *written(chosen)]
-
-
-def written(chosen: Mapping[str, object]) -> list[str]:
-    """Overrides that set names to values."""
-    return [f"{name}={value}" for name, value in chosen.items()]
-
-
-def _suggest(trial: optuna.trial.BaseTrial, name: str, known: Choice | Number) -> str:
-    if isinstance(known, Choice):
-        return str(trial.suggest_categorical(name, known.values))
-    if known.whole:
-        step = int(known.step or 1)
-        number: float = trial.suggest_int(
-            name, int(known.low), int(known.high), step=step, log=known.log
-        )
-    else:
-        number = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
-    return repr(number)
 
 
 def open_study(
