@@ -129,7 +129,7 @@ def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, monkeypatch)
         for more in ([], ["dataset.identities=8"], ["layer=[a,b]"], ["hydra.job.name=y"])
     ]
     jobs.append(["dataset.identities=8", *jobs[0]])
-    quick = SweepLoader(loader, jobs)
+    quick = SweepLoader(loader)
     for job in jobs:
         expected = loader.load_sweep_config(sweep, job)
         found = quick.load_sweep_config(sweep, job)

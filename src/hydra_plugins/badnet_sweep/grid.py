@@ -30,7 +30,7 @@ class GridSweeper(BasicSweeper):
         own = self.hydra_context.config_loader
         overrides = OverridesParser.create(own).parse_overrides([*self._parse_config(), *arguments])
         (cells,) = self.split_arguments(overrides, None)
-        loader = SweepLoader(own, cells)
+        loader = SweepLoader(own)
         self.hydra_context.config_loader = loader  # for the launcher too
         master, launcher = self.config, self.launcher
         grid.run(

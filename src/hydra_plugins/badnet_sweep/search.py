@@ -59,7 +59,7 @@ class OptunaSweeper(BasicSweeper):
                 self.constraints,
             ),
             space.parse_space(arguments, self.space, self.when),
-            compose=lambda overrides: config.typed(loader.compose(master, list(overrides))),
+            compose=lambda overrides: config.typed(loader.compose(master, overrides)),
             launch=lambda jobs, first: launcher.launch(
                 [list(job) for job in jobs], initial_job_idx=first
             ),
