@@ -12,27 +12,13 @@ class OptunaSweeper(BasicSweeper):
 
     def __init__(
         self,
-        study_name: str | None,
-        storage: str,
-        n_trials: int,
-        n_jobs: int = 1,
-        sampler: Any = None,
-        maximise: list[str] | None = None,
-        constraints: dict[str, float] | None = None,
         params: dict[str, Any] | None = None,
         when: dict[str, dict[str, Any]] | None = None,
+        **settings: Any,
     ) -> None:
-        """Take what `hydra.sweeper` configures."""
+        """Take what `hydra.sweeper` configures; see `search.Settings`."""
         super().__init__(max_batch_size=None, params=None)
-        self.study_name = study_name
-        self.storage = storage
-        self.n_trials = n_trials
-        self.n_jobs = n_jobs
-        self.sampler = sampler
-        self.maximise = maximise
-        self.constraints = constraints
-        self.space = params
-        self.when = when
+        self.space, self.when, self.settings = params, when, settings
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search the space that command line and configuration span."""
@@ -49,15 +35,7 @@ class OptunaSweeper(BasicSweeper):
         self.hydra_context.config_loader = loader  # for the launcher too
         launcher, master = self.launcher, self.config
         search.run(
-            search.Settings(
-                self.study_name,
-                self.storage,
-                self.n_trials,
-                self.n_jobs,
-                self.sampler,
-                self.maximise,
-                self.constraints,
-            ),
+            search.Settings(**self.settings),
             space.parse_space(arguments, self.space, self.when),
             compose=lambda overrides: config.typed(loader.compose(master, overrides)),
             launch=lambda jobs, first: launcher.launch(
