@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from sweep.base.errors import SweepError
+from sweep.base.errors import StoreError, SweepError
 from sweep.jobs import config
 from sweep.jobs import identity as ledger
 
@@ -55,9 +55,16 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     from sweep.jobs import pipeline
     from sweep.tracking.opening import open_store
 
-    past, text = open_store(mlruns, experiment).finished_job(run_id)
+    store = open_store(mlruns, experiment)
+    past, text = store.job(run_id), store.read(run_id, "config.yaml")
+    if past is None or past.status != "FINISHED" or past.record is None or text is None:
+        state = f"a run that is no job or {past.status}" if past else "no such run"
+        raise StoreError(
+            f"RUN_ID must name a finished job's run. Received: {run_id}, {state}. "
+            "Take one from the end of a sweep's output or from `python -m sweep.ui`."
+        )
     config.register()
-    chosen = _configured(text)
+    chosen = _configured(text.decode())
     if data is not None:
         chosen.paths.data = str(data)
     identity = ledger.identify(chosen)
@@ -70,7 +77,6 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         chosen.cache.folder = folder
         result = pipeline.run(chosen).record
-    assert past.record is not None  # noqa: S101 - `finished_job` gives no other
     return _compare(past.record, result)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mlflow.entities import Run
+
 _TAGS = (
     *("sweep.kind", "sweep.id", "sweep.config", "sweep.data", "sweep.code", "sweep.row"),
     *("sweep.host", "sweep.process", "sweep.beat"),
@@ -53,6 +55,15 @@ def past_job(
         record=Record.from_json(record, run_id) if record else None,
         seconds=(end - start) / 1000 if end else None,
         place=place,
+    )
+
+
+def past_run(run: Run) -> Past:
+    """A job as MLflow's own object of its run describes it."""
+    info = run.info
+    return past_job(
+        *(str(info.run_id), str(info.artifact_uri), str(info.status)),
+        *(info.start_time, info.end_time, run.data.tags),
     )
 
 
@@ -117,3 +128,15 @@ def read(
         orphaned = status == "RUNNING" and is_orphaned(start, known)
         jobs.append(past_job(run_id, place, "KILLED" if orphaned else status, start, end, known))
     return jobs
+
+
+def query(config: str | None, settings: Mapping[str, object]) -> str:
+    """The jobs of `read` as a search in MLflow's language, which cannot hold every setting."""
+    tags = {"sweep.kind": "job"} | ({"sweep.config": config} if config else {})
+    params = {name: str(value) for name, value in settings.items() if str(value)}
+    return " and ".join(
+        f"{kind}.`{name}` = '{value}'"
+        for kind, pairs in (("tags", tags), ("params", params))
+        for name, value in pairs.items()
+        if not set("'\"\\") & set(value)
+    )

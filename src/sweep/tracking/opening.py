@@ -117,15 +117,14 @@ def _check_there(path: Path) -> None:
 
 def _experiment(client: Any, name: str, artifacts: str | None) -> str:
     known = client.get_experiment_by_name(name)
-    if known is not None:
-        return str(known.experiment_id)
-    try:
-        return str(client.create_experiment(name, artifacts, _EXPERIMENT))
-    except MlflowException:  # created by another process in the meantime
-        known = client.get_experiment_by_name(name)
-        if known is None:
-            raise
-        return str(known.experiment_id)
+    if known is None:
+        try:
+            return str(client.create_experiment(name, artifacts, _EXPERIMENT))
+        except MlflowException:  # created by another process in the meantime
+            known = client.get_experiment_by_name(name)
+            if known is None:
+                raise
+    return str(known.experiment_id)
 
 
 def _log_quietly() -> None:

@@ -168,33 +168,16 @@ class Store:
                 found = self._jobs(config, settings)
             self._places |= {job.run_id: job.place for job in found}
             return found
-        wanted = ["tags.`sweep.kind` = 'job'"]
-        if config:
-            wanted.append(f"tags.`sweep.config` = '{config}'")
-        for name, value in (settings or {}).items():
-            text = str(value)
-            if text and not set("'\"\\") & set(text):  # what a query can hold
-                wanted.append(f"params.`{name}` = '{text}'")
-        return [_past(run) for run in self._search(" and ".join(wanted))]
+        return [
+            history.past_run(run) for run in self._search(history.query(config, settings or {}))
+        ]
 
-    def finished_job(self, run_id: str) -> tuple[Past, str]:
-        """A finished job, and its configuration as YAML.
-
-        Raises:
-            StoreError: there is no such run, or it is no finished job.
-        """
+    def job(self, run_id: str) -> Past | None:
+        """The job of a run, or None where there is no such run."""
         try:
-            job = _past(self.client.get_run(run_id))
+            return history.past_run(self.client.get_run(run_id))
         except MlflowException:
-            job = None
-        text = self.read(run_id, "config.yaml") if job and job.record else None
-        if job is None or job.status != "FINISHED" or text is None:
-            state = f"a run that is no job or {job.status}" if job else "no such run"
-            raise StoreError(
-                f"RUN_ID must name a finished job's run. Received: {run_id}, {state}. "
-                "Take one from the end of a sweep's output or from `python -m sweep.ui`."
-            )
-        return job, text.decode()
+            return None
 
     def origin(self, run_id: str) -> dict[str, str]:
         """The tags of the code that a run was started from; its jobs share them anywhere."""
@@ -317,11 +300,3 @@ class Store:
 
 def _process_tags() -> dict[str, str]:
     return {"sweep.host": platform.node(), "sweep.process": own_process()}
-
-
-def _past(run: Run) -> Past:
-    info = run.info
-    return history.past_job(
-        *(str(info.run_id), str(info.artifact_uri), str(info.status)),
-        *(info.start_time, info.end_time, run.data.tags),
-    )
