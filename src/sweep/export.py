@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import re
 import shutil
 import sys
@@ -35,16 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         check_target(options.target)
-        from sweep.tracking.opening import open_store
+        from sweep.tracking.opening import find_store
 
-        # Opening makes a store where there is none; here that would be a mistake.
-        here = not os.environ.get("MLFLOW_TRACKING_URI")
-        if here and not (options.mlruns / "mlflow.db").is_file():
-            raise StoreError(
-                f"A store must be there to export from. Received: {options.mlruns}, which holds no "
-                "mlflow.db. Name another by --mlruns."
-            )
-        store = open_store(options.mlruns, options.experiment)
+        store = find_store(options.mlruns, options.experiment)
         jobs = export(store, options.run, options.target)
     except SweepError as error:
         sys.exit(f"error: {error}")
@@ -109,7 +101,8 @@ def export(store: Store, run: str, target: Path) -> int:
 def _jobs(store: Store, table: str) -> dict[str, str]:
     """Folder and run of every job in a sweep's `summary.csv`, reused ones too."""
     runs = [line["run_id"] for line in csv.DictReader(io.StringIO(table))]
-    return {folder_name(*reversed(store.find_run(run))): run for run in runs}
+    names = store.names(runs)
+    return {folder_name(names.get(run, "job"), run): run for run in runs}
 
 
 def folder_name(name: str, run_id: str) -> str:

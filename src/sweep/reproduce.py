@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 1 where a figure differs."""
     parser = argparse.ArgumentParser(prog="python -m sweep.reproduce", description=__doc__)
-    parser.add_argument("run_id", help="a finished job's MLflow run")
+    parser.add_argument("run_id", help="the run of a finished job, or its beginning")
     parser.add_argument("--mlruns", type=Path, default=config.root() / "mlruns", help="%(default)s")
     parser.add_argument("--experiment", default="badnet-sweep", help="%(default)s")
     parser.add_argument("--data", type=Path, help="where the data lie now, if they were moved")
@@ -41,7 +41,7 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     """Do a job again without any cache and print its figures beside those that were logged.
 
     Args:
-        run_id: the job's run.
+        run_id: the job's run, or a beginning that no other run has.
         mlruns: folder of the store.
         experiment: name of the experiment.
         data: where the data lie now, if not where they lay.
@@ -53,14 +53,15 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
         SweepError: the run is no finished job, or its data cannot be used.
     """
     from sweep.jobs import pipeline
-    from sweep.tracking.opening import open_store
+    from sweep.tracking.opening import find_store
 
-    store = open_store(mlruns, experiment)
+    store = find_store(mlruns, experiment)
+    run_id, _ = store.find_run(run_id)
     past, text = store.job(run_id), store.read(run_id, "config.yaml")
-    if past is None or past.status != "FINISHED" or past.record is None or text is None:
-        state = f"a run that is no job or {past.status}" if past else "no such run"
+    if past.status != "FINISHED" or past.record is None or text is None:
         raise StoreError(
-            f"RUN_ID must name a finished job's run. Received: {run_id}, {state}. "
+            f"RUN_ID must name a finished job's run. Received: {run_id}, a run that is no job, "
+            f"{past.status}, or without its config.yaml. "
             "Take one from the end of a sweep's output or from `python -m sweep.ui`."
         )
     config.register()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweep.base.errors import StoreError, SweepError
 from sweep.base.redact import without_password
 from sweep.jobs.config import Tracking, root
 from sweep.tracking import database
@@ -18,22 +20,37 @@ if TYPE_CHECKING:
 
 
 def command(mlruns: Path, host: str, port: int) -> list[str]:
-    """The command that serves a store.
+    """The command that serves the store named by `MLFLOW_BACKEND_STORE_URI`.
 
     Args:
         mlruns: folder of `mlflow.db` and `artifacts`.
         host: address to listen on.
         port: port to listen on.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database.path(mlruns)}"
     return [
         sys.executable,
-        *("-m", "mlflow", "ui", "--backend-store-uri", uri),
+        *("-m", "mlflow", "ui"),
         *("--default-artifact-root", database.artifacts(mlruns)),
         *("--host", host, "--port", str(port)),
         # One reader needs one process; MLflow's own four take four times as long to start.
         *("--workers", "1"),
     ]
+
+
+def check_free(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on.
+
+    Raises:
+        StoreError: another program has the port, or the host is not this machine's.
+    """
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"--host and --port must name a free address of this machine. Received: {host}:{port}, "
+            f"of which the system says: {error.strerror}. Name another, as --port {port + 1}."
+        ) from error
 
 
 def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
@@ -61,17 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if uri.startswith("http"):
         print(f"The tracking server shows its runs itself: {without_password(uri)}")
         return
-    if not uri and not database.path(options.mlruns).is_file():
-        sys.exit(
-            f"error: a store must be there to be shown. Received: {options.mlruns}, which holds no "
-            "mlflow.db. Run a sweep first: python -m sweep"
-        )
-    if not uri:
-        database.follow_move(options.mlruns)
+    try:
+        if not uri:
+            database.check(options.mlruns)
+            database.follow_move(options.mlruns)
+        check_free(options.host, options.port)
+    except SweepError as error:
+        sys.exit(f"error: {error}")
     address = page(options.mlruns, options.host, options.port, options.experiment)
     print(f"MLflow on {address} (Ctrl-C ends it)", flush=True)
     # Workers for language-model jobs would only keep the machine busy.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    # Other users of the machine read command lines, and an address may hold a password.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri or f"sqlite:///{database.path(options.mlruns)}"
     serve = command(options.mlruns, options.host, options.port)
     os.execv(serve[0], serve)  # noqa: S606
 

@@ -185,6 +185,19 @@ def test_the_draft_of_a_living_writer_is_left_alone(folder):
     assert int(process.communicate()[0]) == SUM
 
 
+def test_a_cache_of_somebody_else_may_be_read(folder, monkeypatch):
+    """Only a file's owner may set its times; here nobody may, as root may set all."""
+    cache, calls = Cache(folder, 1), []
+    cache.array("a", "k", maker([1, 2], calls))
+
+    def refuse(*_args, **_options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert Cache(folder, 1).array("a", "k", maker([1, 2], calls)).tolist() == [1, 2]
+    assert len(calls) == 1
+
+
 def test_a_digest_needs_no_place_to_be_remembered(tmp_path, monkeypatch):
     file, full = tmp_path / "file", tmp_path / "full"
     file.write_bytes(b"content")

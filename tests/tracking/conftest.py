@@ -1,11 +1,12 @@
 """Stores for tests: created once, since creating one takes seconds."""
 
+import os
 import shutil
-import sys
 
 import pytest
 
 from services import free_port, service, until
+from sweep import ui
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +32,10 @@ def server(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     shutil.copytree(made, folder / "mlruns")
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}"),
-        *("--artifacts-destination", str(folder / "artifacts"), "--workers", "1"),
-    ]
+    uri = f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}"
+    command = ui.command(folder / "mlruns", "127.0.0.1", port)
+    root = command.index("--default-artifact-root")  # artifacts go through the server
+    command[root : root + 2] = ["--artifacts-destination", str(folder / "artifacts")]
     address = f"http://127.0.0.1:{port}"
 
     def answers():
@@ -44,7 +44,7 @@ def server(made, tmp_path_factory):
         except requests.ConnectionError:
             return False
 
-    with service(command, folder / "log"):
+    with service(command, folder / "log", env=os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}):
         until(answers)
         yield address
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -107,3 +108,83 @@ def test_a_store_that_is_no_database_is_one_sentence(tmp_path):
 def test_a_data_set_that_two_jobs_log_at_once_is_logged_again(said):
     assert passes(MlflowException(said))
     assert not passes(MlflowException("UNIQUE constraint failed: runs.run_uuid"))
+
+
+def kept(store, mlruns, name="file.txt"):
+    """A run with a file; its id."""
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        (mlruns.parent / "some").mkdir(exist_ok=True)
+        (mlruns.parent / "some" / name).write_text("content")
+        store.log_files(run_id, mlruns.parent / "some")
+    return run_id
+
+
+@pytest.mark.parametrize("first", ["mlruns", "results of May"])
+def test_a_store_keeps_its_artifacts_under_whatever_names(made, tmp_path, first):
+    folder = shutil.copytree(made, tmp_path / first)
+    runs = [kept(opening.open_store(folder, "test"), folder)]
+    for name in ("old", "older", "artifacts", "mlruns"):
+        folder = folder.rename(tmp_path / name)
+        opening.forget()
+        store = opening.open_store(folder, "test")
+        runs.append(kept(store, folder))
+        assert set(store.read_all(runs, "file.txt")) == set(runs)
+        assert len(list((folder / "artifacts").glob("*/artifacts/file.txt"))) == len(runs)
+    assert {path.name for path in tmp_path.iterdir()} == {"mlruns", "some"}
+
+
+def test_a_copy_of_a_store_is_a_store_of_its_own(made, tmp_path):
+    first = shutil.copytree(made, tmp_path / "first")
+    run = kept(opening.open_store(first, "test"), first)
+    second = shutil.copytree(first, tmp_path / "second")
+    store = opening.open_store(second, "test")
+    shutil.rmtree(first)
+    new = kept(store, second)
+    assert set(store.read_all([run, new], "file.txt")) == {run, new}
+    assert not first.exists()
+
+
+def test_artifacts_that_were_split_over_two_folders_are_found_once_they_are_merged(here, mlruns):
+    """As an earlier version left them, which lost sight of a store of another name."""
+    run = kept(here, mlruns)
+    away = mlruns.parent / "away"
+    with closing(sqlite3.connect(mlruns / "mlflow.db")) as connection, connection:
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ?", (f"{away.as_uri()}/{run}/artifacts",)
+        )
+    opening.forget()
+    assert opening.open_store(mlruns, "test").read(run, "file.txt") == b"content"
+
+
+def test_an_experiment_whose_files_lie_elsewhere_on_purpose_stays_there(here, mlruns, tmp_path):
+    elsewhere = (tmp_path / "elsewhere").as_uri()
+    here.client.create_experiment("own", elsewhere)
+    run = kept(opening.open_store(mlruns, "own"), mlruns)
+    moved = mlruns.rename(tmp_path / "moved")
+    store = opening.open_store(moved, "own")
+    assert store.read(run, "file.txt") == b"content"
+    assert store.client.get_experiment_by_name("own").artifact_location == elsewhere
+
+
+def test_a_deleted_experiment_is_told_with_the_way_out(store, mlruns):
+    store.client.delete_experiment(store.experiment_id)
+    name = store.client.get_experiment(store.experiment_id).name
+    opening.forget()
+    with pytest.raises(StoreError, match=f"{name}.*deleted.*restore.*tracking.experiment="):
+        opening.open_store(mlruns, name)
+    store.client.restore_experiment(store.experiment_id)
+    assert opening.open_store(mlruns, name).experiment_id == store.experiment_id
+
+
+def test_what_is_to_be_read_is_not_created(store, mlruns, monkeypatch):
+    name = store.client.get_experiment(store.experiment_id).name
+    assert opening.find_store(mlruns, name).experiment_id == store.experiment_id
+    with pytest.raises(StoreError, match=f"Received: {name}y.*{name}"):
+        opening.find_store(mlruns, f"{name}y")
+    assert store.client.get_experiment_by_name(f"{name}y") is None
+
+
+def test_a_store_to_be_read_is_not_created(tmp_path):
+    with pytest.raises(StoreError, match=r"holds no mlflow\.db"):
+        opening.find_store(tmp_path / "none", "test")
+    assert list(tmp_path.iterdir()) == []

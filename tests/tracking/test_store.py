@@ -4,14 +4,20 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from sweep.base import processes
+from sweep.base.errors import StoreError
 from sweep.jobs.identity import Identity
 from sweep.results import records
+from sweep.tracking import history
 from sweep.tracking.origin import GIT
 
 
@@ -43,7 +49,8 @@ def test_a_run_ends_as_its_work_does(store, error, ends):
         assert b"ValueError: no" in store.read(seen[0], "traceback.txt")
 
 
-def test_runs_of_dead_processes_are_closed_and_living_ones_are_not(store):
+def test_runs_of_dead_processes_are_closed_and_living_ones_are_not(store, monkeypatch):
+    monkeypatch.setattr(processes, "_BEAT_SECONDS", 0.05)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         alive = processes.describe(other.pid)
         with store.run("own", {}) as own:
@@ -191,3 +198,102 @@ def test_a_failure_shows_no_password(store):
     assert b"no answer from postgresql://...@host/db" in store.read(run_id, "traceback.txt")
     assert b"secret" not in store.read(run_id, "traceback.txt")
     assert "secret" not in str(store.client.get_run(run_id).data.tags)
+
+
+def test_a_run_elsewhere_that_seems_silent_is_closed_only_if_no_beat_comes(store, monkeypatch):
+    """The clock of its machine may be wrong, its host may have this one's name."""
+    monkeypatch.setattr(processes, "_BEAT_SECONDS", 1.0)
+    hosts = ("elsewhere", platform.node())
+    tags = {"sweep.process": "1@1 another", "sweep.beat": "1000"}
+    runs = [
+        store.client.create_run(store.experiment_id, 1, tags | {"sweep.host": host}).info.run_id
+        for host in hosts * 2
+    ]
+    lives = runs[:2]
+    beats = threading.Timer(
+        0.7, lambda: [store.client.set_tag(run, "sweep.beat", "1001") for run in lives]
+    )
+    beats.start()
+    closed = store.close_orphaned_runs()
+    beats.join()
+    assert {run: status(store, run) for run in lives} == dict.fromkeys(lives, "RUNNING")
+    assert closed == 2
+
+
+def test_a_lost_answer_deletes_no_run_of_another_machine(store, monkeypatch):
+    """Two hosts may start a process of one number in the same millisecond."""
+    monkeypatch.setattr(time, "time", lambda: 1234567.0)
+    with store.run("one", {}) as one:
+        monkeypatch.setattr(processes, "machine", lambda: "another")
+        with store.run("other", {}) as other:
+            pass
+    assert store.client.get_run(one).info.lifecycle_stage == "active"
+    assert store.client.get_run(other).info.lifecycle_stage == "active"
+
+
+@pytest.mark.parametrize("length", [4_000, 30_000])
+def test_a_record_is_read_back_however_long_it_is(store, length):
+    job = records.Record(
+        {"file": "é" * length}, {"a": records.Count(1, 2)}, records.Stop(3, True), 4
+    )
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        store.tag(run_id, history.record_tags(job))
+    (past,) = store.past_jobs()
+    assert past.record == replace(job, run_id=run_id)
+
+
+@pytest.mark.parametrize("text", ['{"format": 2, "sett', '{"format": 99}', "[1]", '"x"'])
+def test_a_record_that_cannot_be_read_is_none(store, text):
+    """An older version cut long ones."""
+    with store.run("job", {"sweep.kind": "job", "sweep.row": text}):
+        pass
+    assert [(past.status, past.record) for past in store.past_jobs()] == [("FINISHED", None)]
+
+
+def test_a_run_is_found_by_its_beginning(store):
+    with store.run("one", {}) as one, store.run("other", {}) as other:
+        pass
+    assert store.find_run(one) == (one, "one")
+    shared = next(n for n in range(32) if one[n] != other[n])
+    assert store.find_run(other[: shared + 1]) == (other, "other")
+    for beginning in ("", "zz", "%", "'", one[:shared]):
+        with pytest.raises(StoreError, match="named by its id"):
+            store.find_run(beginning)
+
+
+def test_an_artifact_that_is_not_there_is_none(store):
+    with store.run("one", {}) as run_id:
+        pass
+    assert store.read(run_id, "none.txt") is None
+
+
+def test_a_store_that_is_lost_is_no_run_without_files(store, monkeypatch):
+    from sweep.base import retry
+
+    with store.run("one", {}) as run_id:
+        store.client.log_text(run_id, "a", "a.txt")
+
+    def lost(*_args, **_options):
+        raise MlflowException("connection refused", TEMPORARILY_UNAVAILABLE)
+
+    inner = store.client._inner
+    monkeypatch.setattr(inner, "get_run", lost)
+    monkeypatch.setattr(retry, "_FIRST_WAIT", 1000)
+    store._places.clear()
+    with pytest.raises(StoreError, match="connection refused"):
+        store.read(run_id, "a.txt")
+
+
+def test_ctrl_c_while_the_store_is_away_ends_the_job_and_waits_little(store, monkeypatch):
+    def lost(*_args, **_options):
+        raise MlflowException("connection refused", TEMPORARILY_UNAVAILABLE)
+
+    def work():
+        with store.run("one", {}):
+            monkeypatch.setattr(store.client._inner, "set_terminated", lost)
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert time.monotonic() - start < 15

@@ -100,8 +100,9 @@ class Cache:
                 if not _is_sealed(path):
                     return None
                 self._intact.add(stamp)
-            # The age that eviction goes by is the last use.
-            os.utime(path, ns=(time.time_ns(), stamp[-1]))
+            # The age that eviction goes by is the last use, which a file's owner alone may set.
+            with suppress(PermissionError):
+                os.utime(path, ns=(time.time_ns(), stamp[-1]))
             array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError):
             return None

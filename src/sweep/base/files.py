@@ -29,16 +29,33 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}{path.suffix}")
     try:
         yield draft
-        if draft.is_file():
-            with draft.open("rb+") as file:
-                os.fsync(file.fileno())
+        _write_through(draft)
         draft.replace(path)
+        _sync(path.parent)
     except BaseException:
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
         else:
             draft.unlink(missing_ok=True)
         raise
+
+
+def _write_through(path: Path) -> None:
+    """Have a file, or a folder with all that it holds, on the disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            _write_through(inner)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return  # other systems open no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -51,10 +68,12 @@ def write_text(path: Path, text: str) -> Path:
 def write_note(path: Path, content: object) -> None:
     """Write JSON that may be lost, and in place: a kill leaves a torn note, and never a draft.
 
-    Who reads it takes what is no JSON, as the beginning of a list or an object, for no note.
+    Readers take what is no JSON, as the beginning of a list or an object, for no note. Where there
+    is no room for it, or no right, nothing is written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -86,6 +105,5 @@ def digest(path: Path, memory: Path) -> str:
         pass  # no note, or one that is damaged: made anew below
     value = sha256(path)
     if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
-        with suppress(OSError):  # where nothing can be remembered, the file is read again
-            write_note(note, {"stamp": stamp, "sha256": value})
+        write_note(note, {"stamp": stamp, "sha256": value})
     return value

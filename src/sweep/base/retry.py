@@ -44,6 +44,10 @@ class Retrying:
         found = getattr(self._inner, name)
         return functools.partial(self._call, found) if callable(found) else found
 
+    def waiting(self, seconds: float) -> Retrying:
+        """The same with another time to wait."""
+        return Retrying(self._inner, self._passes, self._check, seconds)
+
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         deadline, wait = time.monotonic() + self._seconds, _FIRST_WAIT
         while True:

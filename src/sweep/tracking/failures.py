@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from sweep.base.redact import without_password
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LOG = logging.getLogger("sweep")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _GONE_OR_LOCKED = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
 
@@ -40,6 +42,15 @@ def passes_here(error: Exception) -> bool:
         # Errors of Python's own module have no name of SQLite's.
         return getattr(error, "sqlite_errorname", "").startswith(_GONE_OR_LOCKED)
     return isinstance(error, FileNotFoundError) or passes(error)
+
+
+@contextmanager
+def logged(what: str) -> Iterator[None]:
+    """Log that something could not be tracked where the block raises an error of the store."""
+    try:
+        yield
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        _LOG.warning("%s could not be tracked: %s", what, without_password(str(error)))
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sweep.base.errors import StoreError
-from sweep.base.processes import is_gone
 from sweep.jobs.identity import Identity, Past
 from sweep.results.records import Record
 from sweep.tracking import database
+from sweep.tracking.orphans import is_orphaned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
+# How long MLflow lets a tag and a param be, in characters.
+TAG_LENGTH, _PARAM_LENGTH = 5000, 6000
 _TAGS = (
     *("sweep.kind", "sweep.id", "sweep.config", "sweep.data", "sweep.code", "sweep.row"),
     *("sweep.host", "sweep.process", "sweep.beat"),
@@ -34,6 +36,7 @@ WHERE experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?)
 AND lifecycle_stage = 'active' AND key IN ({tags}){only}
 ORDER BY start_time DESC, run_uuid
 """
+_LONG = "SELECT run_uuid, key, value FROM tags WHERE key GLOB 'sweep.row.*'"
 _ONLY = (
     " AND EXISTS (SELECT 1 FROM {table} one"
     " WHERE one.run_uuid = runs.run_uuid AND one.key = ? AND one.value = ?)"
@@ -44,7 +47,6 @@ def past_job(
     run_id: str, place: str, status: str, start: int, end: int | None, tags: Mapping[str, str]
 ) -> Past:
     """A job as its run describes it; times in milliseconds, as MLflow keeps them."""
-    record = tags.get("sweep.row")
     return Past(
         run_id=run_id,
         status=status,
@@ -52,10 +54,34 @@ def past_job(
             tags.get("sweep.config", ""), tags.get("sweep.data"), tags.get("sweep.code", "")
         ),
         sweep=tags.get("sweep.id", ""),
-        record=Record.from_json(record, run_id) if record else None,
+        record=_record(run_id, tags),
         seconds=(end - start) / 1000 if end else None,
         place=place,
     )
+
+
+def record_tags(job: Record) -> dict[str, str]:
+    """A record as tags of MLflow's length: `sweep.row`, and `sweep.row.1`, ... for a long one."""
+    text = job.brief.to_json()
+    parts = [text[start : start + TAG_LENGTH] for start in range(0, len(text), TAG_LENGTH)]
+    return {f"sweep.row.{n}" if n else "sweep.row": part for n, part in enumerate(parts)}
+
+
+def _record(run_id: str, tags: Mapping[str, str]) -> Record | None:
+    """The record in a run's tags; None where there is none, or one that was cut or is newer."""
+    parts, name = [], "sweep.row"
+    while name in tags:
+        parts.append(tags[name])
+        name = f"sweep.row.{len(parts)}"
+    try:
+        return Record.from_json("".join(parts), run_id)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def as_params(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings as MLflow keeps them, which cuts long ones."""
+    return {name: str(value)[:_PARAM_LENGTH] for name, value in settings.items()}
 
 
 def past_run(run: Run) -> Past:
@@ -65,20 +91,6 @@ def past_run(run: Run) -> Past:
         *(str(info.run_id), str(info.artifact_uri), str(info.status)),
         *(info.start_time, info.end_time, run.data.tags),
     )
-
-
-def is_orphaned(start: int, tags: Mapping[str, str], over: str | None = None) -> bool:
-    """Whether the process of a run whose status is RUNNING is gone.
-
-    Args:
-        start: when the run began, in milliseconds since 1970.
-        tags: the run's.
-        over: the id of a sweep whose jobs have all ended, wherever they ran.
-    """
-    if over is not None and (tags.get("sweep.id"), tags.get("sweep.kind")) == (over, "job"):
-        return True
-    host, process = tags.get("sweep.host"), tags.get("sweep.process", "")
-    return host is not None and is_gone(host, process, float(tags.get("sweep.beat", start / 1000)))
 
 
 def look(mlruns: Path, experiment: str, settings: Mapping[str, object]) -> list[Past]:
@@ -117,14 +129,20 @@ def read(
         sqlite3.Error: the database cannot be read.
     """
     tags = [("sweep.kind", "job"), *([("sweep.config", config)] if config else [])]
-    params = [(name, str(value)) for name, value in (settings or {}).items() if str(value)]
+    params = [pair for pair in as_params(settings or {}).items() if pair[1]]
     only = _ONLY.format(table="tags") * len(tags) + _ONLY.format(table="params") * len(params)
     query = _JOBS.format(tags=", ".join("?" * len(_TAGS)), only=only)
     values = [experiment, *_TAGS, *(part for pair in (*tags, *params) for part in pair)]
     jobs = []
     lines = database.rows(store, query, values)
+    if any(key == "sweep.row" and len(value) == TAG_LENGTH for *_, key, value in lines):
+        rest: dict[str, dict[str, str]] = {}
+        for run_id, key, value in database.rows(store, _LONG):
+            rest.setdefault(run_id, {})[key] = value
+    else:
+        rest = {}
     for (run_id, place, status, start, end), own in groupby(lines, key=lambda line: line[:5]):
-        known = {key: value for *_, key, value in own}
+        known = {key: value for *_, key, value in own} | rest.get(run_id, {})
         orphaned = status == "RUNNING" and is_orphaned(start, known)
         jobs.append(past_job(run_id, place, "KILLED" if orphaned else status, start, end, known))
     return jobs
@@ -133,7 +151,7 @@ def read(
 def query(config: str | None, settings: Mapping[str, object]) -> str:
     """The jobs of `read` as a search in MLflow's language, which cannot hold every setting."""
     tags = {"sweep.kind": "job"} | ({"sweep.config": config} if config else {})
-    params = {name: str(value) for name, value in settings.items() if str(value)}
+    params = {name: value for name, value in as_params(settings).items() if value}
     return " and ".join(
         f"{kind}.`{name}` = '{value}'"
         for kind, pairs in (("tags", tags), ("params", params))

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from sweep.base import files
 from sweep.base.errors import StoreError
-from sweep.base.redact import split_login
+from sweep.base.redact import split_login, without_password
 from sweep.base.retry import Retrying
 from sweep.tracking import database, history
 from sweep.tracking.failures import not_written, passes, passes_here
@@ -58,6 +58,26 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
     Raises:
         StoreError: the store cannot be opened or written.
     """
+    return _open(mlruns, experiment, patience, create=True)
+
+
+def find_store(mlruns: Path, experiment: str) -> Store:
+    """The store of the project as it is, for reading; arguments as for `open_store`.
+
+    Raises:
+        StoreError: there is no such store or no such experiment in it.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        database.check(mlruns)
+    return _open(mlruns, experiment, _FIRST_PATIENCE, create=False)
+
+
+def forget() -> None:
+    """Forget what this process has open, as a new process would find it."""
+    _opened.clear()
+
+
+def _open(mlruns: Path, experiment: str, patience: float, create: bool) -> Store:
     _log_quietly()
     _hide_login()
     uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -71,19 +91,20 @@ def open_store(mlruns: Path, experiment: str, patience: float = _FIRST_PATIENCE)
     key = uri or f"sqlite:///{here}", experiment
     try:
         if key in _opened:
-            _opened[key].client.get_experiment_by_name(experiment)
+            _check_active(_opened[key].client.get_experiment_by_name(experiment), key[0])
         elif uri:
             client = MlflowClient(uri)
-            known = _experiment(Retrying(client, passes, seconds=patience), experiment, None)
+            first = Retrying(client, passes, seconds=patience)
+            known = _experiment(first, uri, experiment, None, create)
             _opened[key] = Store(uri, Retrying(client, passes, seconds=PATIENCE), known)
         else:
-            _opened[key] = _open_here(mlruns, experiment)
+            _opened[key] = _open_here(mlruns, experiment, create)
     except (OSError, MlflowException, sqlite3.Error) as error:
         raise not_written(key[0], error) from error
     return _opened[key]
 
 
-def _open_here(mlruns: Path, experiment: str) -> Store:
+def _open_here(mlruns: Path, experiment: str, create: bool) -> Store:
     path = database.path(mlruns)
     uri = f"sqlite:///{path}"
     mlruns.mkdir(parents=True, exist_ok=True)
@@ -93,7 +114,8 @@ def _open_here(mlruns: Path, experiment: str) -> Store:
         else:
             _create(path)
         client = MlflowClient(uri)
-        known = _experiment(Retrying(client, passes_here), experiment, database.artifacts(mlruns))
+        first, place = Retrying(client, passes_here), database.artifacts(mlruns)
+        known = _experiment(first, uri, experiment, place, create)
         database.use_write_ahead_log(path)
     check = partial(_check_there, path)
     jobs = partial(Retrying(history, passes_here, check).read, path, experiment)
@@ -115,8 +137,15 @@ def _check_there(path: Path) -> None:
         raise MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE)
 
 
-def _experiment(client: Any, name: str, artifacts: str | None) -> str:
+def _experiment(client: Any, uri: str, name: str, artifacts: str | None, create: bool) -> str:
+    """The id of an experiment, which is created on demand."""
     known = client.get_experiment_by_name(name)
+    if known is None and not create:
+        others = ", ".join(one.name for one in client.search_experiments())
+        raise StoreError(
+            f"An experiment must be there to be read. Received: {name}; {without_password(uri)} "
+            f"has {others}. Name one by --experiment."
+        )
     if known is None:
         try:
             return str(client.create_experiment(name, artifacts, _EXPERIMENT))
@@ -124,7 +153,19 @@ def _experiment(client: Any, name: str, artifacts: str | None) -> str:
             known = client.get_experiment_by_name(name)
             if known is None:
                 raise
+    _check_active(known, uri)
     return str(known.experiment_id)
+
+
+def _check_active(experiment: Any, uri: str) -> None:
+    if experiment.lifecycle_stage == "deleted":
+        shown, number = without_password(uri), experiment.experiment_id
+        raise StoreError(
+            f"The experiment {experiment.name} was deleted in MLflow, and nothing can be logged to "
+            "it. Restore it with "
+            f"`MLFLOW_TRACKING_URI={shown} python -m mlflow experiments restore -x {number}`, "
+            "or take another name: tracking.experiment=NAME."
+        )
 
 
 def _log_quietly() -> None:

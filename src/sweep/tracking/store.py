@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import platform
+import re
 import tempfile
 import time
 import traceback
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
+import requests
 from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
@@ -23,8 +24,8 @@ from sweep.base.errors import StoreError
 from sweep.base.processes import beating, own_process
 from sweep.base.redact import without_password
 from sweep.base.retry import Retrying
-from sweep.tracking import contents, history, models
-from sweep.tracking.failures import explained, passes
+from sweep.tracking import contents, history, models, orphans
+from sweep.tracking.failures import explained, logged, passes
 from sweep.tracking.origin import GIT
 
 if TYPE_CHECKING:
@@ -35,15 +36,13 @@ if TYPE_CHECKING:
     from sweep.jobs.identity import Past
     from sweep.results.records import Record
 
-_LOG = logging.getLogger("sweep")
 # What MLflow takes, or gives, in one call.
 _A_CALL = {"metrics": 1000, "params": 100, "tags": 100}
-_RUNS_A_CALL = 1000
+_RUNS_A_CALL, _IDS_A_CALL = 1000, 200
 _READERS = 8
-# How long a server may be gone, in seconds.
-PATIENCE = 600.0
-# What MLflow shows of a long value.
-_TEXT = 5000
+# How long a server may be gone, in seconds; and while somebody waits for a sweep to end.
+PATIENCE, _LAST_PATIENCE = 600.0, 5.0
+_OF_ID = "attributes.run_id LIKE '{}'"
 
 
 class Store:
@@ -117,24 +116,25 @@ class Store:
             self._log_file(run_id, log)
             self.client.set_terminated(run_id, "FINISHED")
         except Exception as error:
-            if not passes(error):  # else the store has been gone for longer than we wait
+            # A store that has been gone for longer than we wait takes no word of it either.
+            if not passes(error) and not isinstance(error, StoreError):
                 self._fail(run_id, error, log)
             raise
         except BaseException as end:  # Ctrl-C, a signal that asks to end, or jobs that failed
             failed = isinstance(end, SystemExit) and end.code == 1
-            self.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
+            with logged("the end of a run"):  # which comes though the store is away
+                client = self.client.waiting(_LAST_PATIENCE)
+                client.set_terminated(run_id, "FAILED" if failed else "KILLED")
             raise
 
     def _fail(self, run_id: str, error: Exception, log: Path | None) -> None:
         trace = without_password(traceback.format_exc())
         text = without_password(f"{type(error).__name__}: {error}")
-        try:
+        with logged("a failure"):
             self._log_file(run_id, log)
             self.client.log_text(run_id, trace, "traceback.txt")
             self.tag(run_id, {"sweep.error": text})
             self.client.set_terminated(run_id, "FAILED")
-        except (MlflowException, OSError) as second:
-            _LOG.warning("the failure could not be tracked: %s", without_password(str(second)))
 
     def _log_file(self, run_id: str, file: Path | None) -> None:
         if file is not None and file.is_file():
@@ -172,12 +172,9 @@ class Store:
             history.past_run(run) for run in self._search(history.query(config, settings or {}))
         ]
 
-    def job(self, run_id: str) -> Past | None:
-        """The job of a run, or None where there is no such run."""
-        try:
-            return history.past_run(self.client.get_run(run_id))
-        except MlflowException:
-            return None
+    def job(self, run_id: str) -> Past:
+        """The job of a run that is there."""
+        return history.past_run(self.client.get_run(run_id))
 
     def origin(self, run_id: str) -> dict[str, str]:
         """The tags of the code that a run was started from; its jobs share them anywhere."""
@@ -192,13 +189,14 @@ class Store:
             over: the id of a sweep whose jobs have all ended, wherever they ran.
         """
         only = f" and tags.`sweep.config` = '{config}'" if config else ""
-        orphaned = [
-            run
-            for run in self._search(f"attributes.status = 'RUNNING'{only}")
-            if history.is_orphaned(run.info.start_time, run.data.tags, over)
-        ]
-        for run in orphaned:
-            self.client.set_terminated(run.info.run_id, "KILLED")
+
+        def running() -> dict[str, orphans.Running]:
+            found = self._search(f"attributes.status = 'RUNNING'{only}")
+            return {run.info.run_id: (run.info.start_time, run.data.tags) for run in found}
+
+        orphaned = orphans.find(running, over)
+        for run_id in orphaned:
+            self.client.set_terminated(run_id, "KILLED")
         return len(orphaned)
 
     def _search(self, query: str) -> Iterator[Run]:
@@ -215,7 +213,7 @@ class Store:
 
     def log_settings(self, run_id: str, settings: Mapping[str, object]) -> None:
         """Log settings as params."""
-        self._log(run_id, params=[Param(name, str(value)) for name, value in settings.items()])
+        self._log(run_id, params=[Param(*one) for one in history.as_params(settings).items()])
 
     def log_result(self, run_id: str, job: Record) -> None:
         """Log the curve as step metrics and every final figure."""
@@ -227,7 +225,9 @@ class Store:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
-        self._log(run_id, tags=[RunTag(name, value[:_TEXT]) for name, value in tags.items()])
+        self._log(
+            run_id, tags=[RunTag(name, value[: history.TAG_LENGTH]) for name, value in tags.items()]
+        )
 
     def _log(self, run_id: str, **entries: list[Any]) -> None:
         ((kind, values),) = entries.items()
@@ -240,19 +240,29 @@ class Store:
 
     def read(self, run_id: str, path: str) -> bytes | None:
         """An artifact's content, or None where the run has none of that name."""
-        try:
-            # The place of a run's artifacts never changes; to ask takes longer than to read them.
-            if run_id not in self._places:
-                self._places[run_id] = self.client.get_run(run_id).info.artifact_uri
-            place = f"{self._places[run_id]}/{path}"
-            if place.startswith("file:"):
-                return Path(url2pathname(urlsplit(place).path)).read_bytes()
-            with tempfile.TemporaryDirectory() as folder:
-                retrying = Retrying(mlflow.artifacts, passes, seconds=PATIENCE)
-                found = retrying.download_artifacts(artifact_uri=place, dst_path=folder)
-                return Path(found).read_bytes()
-        except (OSError, MlflowException):
-            return None
+        with explained(self.uri):
+            try:
+                return self._read(run_id, path)
+            except (FileNotFoundError, MlflowException, requests.HTTPError):
+                # Either it is not there, or the store is not, which is waited for.
+                found = self.client.search_runs([self.experiment_id], _OF_ID.format(run_id))
+                listed = (
+                    self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
+                    if found
+                    else []
+                )
+                return self._read(run_id, path) if path in {one.path for one in listed} else None
+
+    def _read(self, run_id: str, path: str) -> bytes:
+        # The place of a run's artifacts never changes; to ask takes longer than to read them.
+        if run_id not in self._places:
+            self._places[run_id] = self.client.get_run(run_id).info.artifact_uri
+        place = f"{self._places[run_id]}/{path}"
+        if place.startswith("file:"):
+            return Path(url2pathname(urlsplit(place).path)).read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            retrying = Retrying(mlflow.artifacts, passes, seconds=PATIENCE)
+            return Path(retrying.download_artifacts(place, dst_path=folder)).read_bytes()
 
     def read_all(self, run_ids: Sequence[str], path: str) -> dict[str, bytes]:
         """An artifact of many runs, by run, of those that have it."""
@@ -266,18 +276,25 @@ class Store:
         Raises:
             StoreError: there is none, or more than one.
         """
-        found = [
-            (str(run.info.run_id), str(run.info.run_name))
-            for run in self._search("")
-            if beginning and run.info.run_id.startswith(beginning)
-        ]
-        if len(found) != 1:
+        known = _OF_ID.format(f"{beginning}%") if re.fullmatch("[0-9a-f]+", beginning) else None
+        runs = list(self._search(known)) if known else []
+        if len(runs) != 1:
+            where = without_password(self.uri)
             raise StoreError(
                 "A run is named by its id, or as much of its beginning as no other shares. "
-                f"Received: {beginning}, which {len(found) or 'no'} runs in {self.uri} begin with. "
+                f"Received: {beginning}, which {len(runs) or 'no'} runs in {where} begin with. "
                 "Take one from the end of a sweep's output or from `python -m sweep.ui`."
             )
-        return found[0]
+        return str(runs[0].info.run_id), str(runs[0].info.run_name)
+
+    def names(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """The names of runs, by id, of those that are there."""
+        found: dict[str, str] = {}
+        for start in range(0, len(run_ids), _IDS_A_CALL):
+            some = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _IDS_A_CALL])
+            runs = self._search(f"attributes.run_id IN ({some})")
+            found |= {run.info.run_id: run.info.run_name for run in runs}
+        return found
 
     def page(self, run_id: str) -> str:
         """Where a person sees a run: on the server's page, or by the command that opens one."""
