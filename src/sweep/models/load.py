@@ -63,7 +63,7 @@ def load_badnet(path: Path) -> keras.Model:
         ModelError: the file is missing or damaged, carries code or anything that is not known to
             be inert, or is no such classifier.
     """
-    with TemporaryDirectory(prefix="sweep-") as name:
+    with hdf5.entered(), TemporaryDirectory(prefix="sweep-") as name:
         folder = Path(name)
         source = folder / "source"
         start = _copy(path, source)
