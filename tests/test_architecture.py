@@ -41,7 +41,7 @@ def imports(path, *, lazy=True):
 def test_a_folder_imports_only_folders_below_it(folder):
     above = {f"sweep.{name}" for name in FOLDERS[FOLDERS.index(folder) + 1 :]}
     commands = {f"sweep.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
-    for path in (PACKAGE / folder).glob("*.py"):
+    for path in (PACKAGE / folder).rglob("*.py"):
         used = {".".join(name.split(".")[:2]) for name in imports(path)}
         assert not used & (above | commands | {"hydra_plugins"}), path
 
