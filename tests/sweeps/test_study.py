@@ -269,3 +269,13 @@ def test_a_signature_tells_the_space_apart_not_its_order():
     same = parse_space(["drop=interval(0.01,0.1)", "criterion=choice(l1,blend)"], None, None)
     assert same.signature() == SPACE.signature()
     assert json.loads(SPACE.signature())
+
+
+def test_of_equal_trials_the_first_is_chosen(storage):
+    kept = opened(storage)
+    job = search.Worker(kept, search.Settings("s", storage, 4, 1), SPACE, GOAL, "study/s", None)
+    for accuracy, suspicion in ((80, 40), (90, 50), (80, 40)):
+        (trial,) = study.take(kept, 9, 1)
+        SPACE.suggest(trial)
+        job._finish(trial, row(accuracy, suspicion))
+    assert [trial.number for trial in findings.front(kept)] == [0, 1]

@@ -88,22 +88,26 @@ def key(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def stamp(path: Path) -> list[int]:
+    """What changes when a file does: size, inode, device and both times in nanoseconds."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
 def digest(path: Path, memory: Path) -> str:
     """The SHA-256 of a file, remembered in the folder `memory` while its stamp is the same.
 
-    The stamp is size, inode and both times in nanoseconds; a file changed in the last seconds is
-    read again, since a second change could bear the same stamp.
+    A file changed in the last seconds is read again: a second change could bear the same stamp.
     """
-    stat = path.stat()
-    stamp = [stat.st_size, stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_ctime_ns]
+    stamped = stamp(path)
     note = memory / f"{key(str(path.resolve()))}.json"
     try:
         known = json.loads(note.read_text())
-        if known["stamp"] == stamp:
+        if known["stamp"] == stamped:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no note, or one that is damaged: made anew below
     value = sha256(path)
-    if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_SECONDS:
-        write_note(note, {"stamp": stamp, "sha256": value})
+    if time.time() - max(stamped[-2:]) / 1e9 > _SETTLED_SECONDS:
+        write_note(note, {"stamp": stamped, "sha256": value})
     return value

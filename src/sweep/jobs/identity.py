@@ -24,6 +24,7 @@ from sweep.jobs.config import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sweep.base.errors import SweepError
     from sweep.jobs.config import Config
     from sweep.results.records import Record
 
@@ -86,14 +87,16 @@ class Cell:
     """One job of a grid: what the plan says of it.
 
     Attributes:
-        state: `done`, `cached`, `failed` or `new`; all but done are to run.
-        why: why it runs, or which run it is.
+        state: `done`, `cached`, `failed`, `new` or `refused`; all but done and refused are to run.
+        why: why it runs or cannot, or which run it is.
         past: the finished run that stands for it, if done.
+        refusal: why it cannot run.
     """
 
     state: str
     why: str
     past: Past | None = None
+    refusal: SweepError | None = None
 
 
 def identify(config: Config, digest: Digest = files.digest) -> Identity:
@@ -109,9 +112,13 @@ def identify(config: Config, digest: Digest = files.digest) -> Identity:
     data = None
     if all(path.is_file() for path in paths):
         data = content_key([digest(path, config.digest_folder) for path in paths])
-    settings = {name: value for name, value in describe(config).items() if name not in _PLACES}
     used = modules(config.criterion.name, config.criterion.params)
-    return Identity(files.key(settings), data, code_key("sweep.jobs.pipeline", *used))
+    return Identity(files.key(settings(config)), data, code_key("sweep.jobs.pipeline", *used))
+
+
+def settings(config: Config) -> dict[str, object]:
+    """What describes the work, but for where files lie."""
+    return {name: value for name, value in describe(config).items() if name not in _PLACES}
 
 
 def content_key(digests: Sequence[str]) -> str:

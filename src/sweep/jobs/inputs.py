@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.base.errors import ConfigError
+from sweep.base import files
+from sweep.base.errors import ConfigError, DataError, ModelError
+from sweep.data import hdf5
+from sweep.data.image_set import check_fit, open_set
 from sweep.jobs.config import Objective, StandinDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sweep.attacks import standin
     from sweep.jobs.config import Config
 
 SETS = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
+
+
+class Watch:
+    """Notices files that change between the moment when they are named and when they are read."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Note how files are now; for one that is missing, whoever opens it has the words."""
+        self._stamps = {path: files.stamp(path) for path in paths if path.is_file()}
+
+    def check(self) -> None:
+        """See whether the files are as they were.
+
+        Raises:
+            DataError: one was changed, replaced or removed.
+        """
+        for path, stamp in self._stamps.items():
+            try:
+                same = files.stamp(path) == stamp
+            except OSError:
+                same = False
+            if not same:
+                raise DataError(
+                    f"{path} was changed while a job read it, so the job ended without a result. "
+                    "Give the same command again once the file stays as it is."
+                )
 
 
 @dataclass(frozen=True)
@@ -73,6 +102,34 @@ def locate(config: Config) -> Inputs:
 
         standin.ensure(_settings(config.dataset, config.seed), Path(config.paths.data))
     return find(config)
+
+
+def check(config: Config) -> None:
+    """Refuse files that a job could not use, without TensorFlow, MLflow or a store.
+
+    A dataset that is still to be made passes, and so does what only B itself can tell.
+
+    Raises:
+        SweepError: the first file that is missing, damaged or of the wrong form.
+    """
+    inputs = find(config)
+    made = isinstance(config.dataset, StandinDataset)
+    if config.badnet.path or not made:
+        check_model(inputs.badnet)
+    if made and not all(path.is_file() for path in inputs.sets.values()):
+        return
+    hdf5.rehearse(inputs.sets.values())
+    sets = {name: open_set(path) for name, path in inputs.sets.items()}
+    check_fit(sets, (None, None, None), sys.maxsize)
+
+
+def check_model(path: Path) -> None:
+    """Refuse a B that is no readable file."""
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "nothing there"
+        raise ModelError(
+            f"{path}: the model must be a readable file. Received: {kind}. Check badnet.path."
+        )
 
 
 def _settings(dataset: StandinDataset, seed: int) -> standin.Standin:

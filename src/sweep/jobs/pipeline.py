@@ -16,7 +16,7 @@ import numpy as np
 from sweep import criteria
 from sweep.base import files
 from sweep.base.cache import Cache, shared
-from sweep.base.errors import ModelError
+from sweep.base.errors import DataError, ModelError
 from sweep.base.progress import Clock
 from sweep.data import hdf5, lab
 from sweep.data.image_set import check_fit, open_set
@@ -77,6 +77,7 @@ def run(config: Config) -> Repair:
     clock = Clock()
     with clock.stage("data"):
         inputs = datasets.locate(config)
+        watch = datasets.Watch([*inputs.sets.values(), inputs.badnet])
         hdf5.rehearse(inputs.sets.values())
         sets = {name: open_set(path) for name, path in inputs.sets.items()}
         with ThreadPoolExecutor() as pool:
@@ -87,10 +88,15 @@ def run(config: Config) -> Repair:
         badnet_digest = files.digest(inputs.badnet, config.digest_folder)
     with clock.stage("network"):
         network = load(inputs.badnet, badnet_digest, config.layers)
+        try:
+            watch.check()
+        except DataError:
+            load.cache_clear()  # what was loaded may be of another digest
+            raise
         check_fit(sets, network.model.input_shape, network.engine.classes)
     cache = shared(config.cache_folder, config.cache.max_gb)
     with clock.stage("activations"):
-        subjects = open_subjects(sets, digests, network, config.dataset.scale, cache)
+        subjects = open_subjects(sets, digests, network, config.dataset.scale, cache, watch)
         _refuse_chance(subjects["clean_valid"], config)
         data = identity.content_key([*digests.values(), badnet_digest])
         identity.mark_cached(config, data, [subject.key for subject in subjects.values()])
@@ -111,6 +117,7 @@ def run(config: Config) -> Repair:
             )
         dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
         shown = list(_samples(subjects, removed, network.engine.classes))
+    watch.check()
     with clock.stage("repair"):
         from sweep.models import surgery
 

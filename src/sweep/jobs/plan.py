@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from sweep.base import files
+from sweep.base.errors import SweepError
 from sweep.jobs import identity as ledger
 from sweep.jobs import inputs
 from sweep.jobs.config import describe
@@ -41,11 +42,19 @@ class Plan:
     @property
     def waiting(self) -> list[int]:
         """Indices of the cells that are to run."""
-        return [index for index, cell in enumerate(self.cells) if cell.past is None]
+        cells = enumerate(self.cells)
+        return [index for index, cell in cells if cell.past is None and cell.refusal is None]
+
+    @property
+    def refused(self) -> dict[int, SweepError]:
+        """Why cells cannot run, by index."""
+        return {index: cell.refusal for index, cell in enumerate(self.cells) if cell.refusal}
 
     def states(self) -> str:
         """How many cells are done, and why the others run."""
-        reasons = Counter("done" if cell.past else cell.why for cell in self.cells)
+        reasons = Counter(
+            cell.state if cell.past or cell.refusal else cell.why for cell in self.cells
+        )
         parts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         return f"{len(self.cells)} jobs: {parts}"
 
@@ -54,7 +63,8 @@ class Plan:
         waiting = self.waiting
         if not waiting:
             return "nothing to run"
-        took = [run.seconds for past in self.runs.values() for run in past if run.seconds]
+        runs = (run for past in self.runs.values() for run in past)
+        took = [run.seconds for run in runs if run.seconds and run.status == "FINISHED"]
         time = f"about {_duration(median(took) * len(waiting))}" if took else "unknown time"
         size = sum(_bytes(self.configs[index]) for index in waiting)
         return f"{len(waiting)} to run: {time}, about {size / 1e6:.0f} MB of artifacts"
@@ -70,26 +80,41 @@ def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
     runs = ledger.group(past)
     digest = cache(files.digest)
     identities = [ledger.identify(config, digest) for config in configs]
-    cells = [
-        ledger.judge(
+    refusals: dict[str, SweepError | None] = {}
+    cells = []
+    for config, identity in zip(configs, identities, strict=True):
+        cell = ledger.judge(
             identity,
             runs.get(identity.config, []),
             rerun=config.rerun,
             cached=ledger.is_cached(config, identity),
         )
-        for config, identity in zip(configs, identities, strict=True)
-    ]
+        if cell.past is None:
+            read = str((inputs.find(config), config.layers))
+            if read not in refusals:
+                refusals[read] = _refusal(config)
+            if refusal := refusals[read]:
+                cell = ledger.Cell("refused", str(refusal), refusal=refusal)
+        cells.append(cell)
     own = {identity.config for identity in identities}
     return Plan(configs, identities, cells, {key: runs[key] for key in runs if key in own} or runs)
 
 
+def _refusal(config: Config) -> SweepError | None:
+    try:
+        inputs.check(config)
+    except SweepError as error:
+        return error
+    return None
+
+
 def shared_settings(configs: Sequence[Config]) -> dict[str, object]:
-    """The settings that are the same in every cell of a grid."""
-    told = [describe(config) for config in configs]
+    """The settings that are the same in every cell of a grid, but for where files lie."""
+    described = [ledger.settings(config) for config in configs]
     return {
         name: value
-        for name, value in told[0].items()
-        if all(name in each and each[name] == value for each in told)
+        for name, value in described[0].items()
+        if all(name in each and each[name] == value for each in described)
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sweep.base.cache import Cache
     from sweep.data.image_set import ImageSet
+    from sweep.jobs.inputs import Watch
     from sweep.pruning.walk import Engine
     from sweep.results.records import Curve
 
@@ -133,6 +134,7 @@ def open_subjects(
     network: Network,
     scale: float,
     cache: Cache,
+    watch: Watch,
 ) -> dict[str, Subject]:
     """The sets with their activations, two at a time: one fills the pauses of the other.
 
@@ -142,6 +144,7 @@ def open_subjects(
         network: B.
         scale: the factor on pixel values.
         cache: where the arrays lie.
+        watch: holds the files to what the digests were taken of.
     """
     # Python's parser, which names the code, is not to be used by several threads.
     stopped, own_code = Event(), code()
@@ -151,6 +154,7 @@ def open_subjects(
 
         def make(path: Path, _: object) -> None:
             _write_activations(path, name, sets[name], network, scale, stopped)
+            watch.check()
 
         made: Any = cache.array("activations", key, make)
         return Subject(name, digests[name], sets[name].labels, made, key, network, cache)
@@ -201,4 +205,4 @@ def trace_curve(
     key = files.key("curve", code(), clean.key, poisoned.key, clean.network.key, labels, order)
     trace = known(clean.cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one
-    return trace
+    return trace if drop is None else curve.until(trace, drop)

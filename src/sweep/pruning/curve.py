@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -72,6 +73,17 @@ def reaches(known: Curve, length: int, drop: float | None) -> bool:
     if len(known.channels) == length:
         return True
     return drop is not None and find_stop(known.clean_correct, known.clean_total, drop).reached
+
+
+def until(known: Curve, drop: float) -> Curve:
+    """A curve as far as the stop for X, or all of it where none of its steps reaches that."""
+    end = find_stop(known.clean_correct, known.clean_total, drop).pruned
+    return replace(
+        known,
+        channels=known.channels[:end],
+        clean_correct=known.clean_correct[: end + 1],
+        attack_hits=known.attack_hits[: end + 1],
+    )
 
 
 def pack(curve: Curve) -> NDArray[np.int64]:

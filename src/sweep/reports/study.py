@@ -44,7 +44,10 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
     Of trials with the same figures, which often made the same B', the first stands for all.
     """
     best = sorted(study.best_trials, key=lambda trial: (-sum(trial.values), trial.number))
-    return list({tuple(trial.values): trial for trial in reversed(best)}.values())[::-1]
+    first: dict[tuple[float, ...], FrozenTrial] = {}
+    for trial in best:
+        first.setdefault(tuple(trial.values), trial)
+    return list(first.values())
 
 
 def why(goal: Objective, best: Sequence[FrozenTrial]) -> str:

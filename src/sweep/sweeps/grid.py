@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -47,25 +48,27 @@ def run(
     Raises:
         SystemExit: with 1 where a job failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    single = {files.key(describe(config)): (cell, config) for cell, config in reversed(jobs)}
-    overrides, configs = map(list, zip(*reversed(single.values()), strict=True))
+    overrides, configs = map(list, zip(*unique(jobs), strict=True))
     first = configs[0]
     if first.objective is not Objective.none:
         raise ConfigError(
             "objective is for searches, whose jobs never open a test set. "
             f"Received: objective={first.objective.name}. Add hydra/sweeper=optuna or leave it out."
         )
-    shared = plan.shared_settings(configs)
     place = Path(first.paths.mlruns), first.tracking.experiment
+    # What cannot run is refused before MLflow is loaded or a store is made.
+    todo = plan.make(configs, history.look(*place, plan.shared_settings(configs)))
     if first.plan and not os.environ.get("MLFLOW_TRACKING_URI"):
-        console.show_plan(plan.make(configs, history.look(*place, shared)))
+        console.show_plan(todo)
         return
+    if len(todo.refused) == len(configs):
+        raise SystemExit(console.show_failures(_refusals(todo, overrides)) and 1)
     from sweep.reports import page
     from sweep.tracking.opening import open_store
 
     store = open_store(*place)
     store.close_orphaned_runs()
-    todo = plan.make(configs, store.past_jobs(settings=shared))
+    todo = plan.make(configs, store.past_jobs(settings=plan.shared_settings(configs)))
     if first.plan:
         console.show_plan(todo)
         return
@@ -77,13 +80,12 @@ def run(
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
             store.close_orphaned_runs(over=sweep_id(first))
-        rows = _rows(todo, returns, store)
+        rows = rows_of(todo, returns, store, sweep_id(first))
         console.show(rows, store, run_id, first)
-        errors = [
-            (command_of(overrides[i]), value_of(job))
-            for i, job in zip(waiting, returns, strict=False)
-        ]
-        failed = console.show_failures([(c, e) for c, e in errors if isinstance(e, Exception)])
+        values = zip(waiting, map(value_of, returns), strict=False)
+        failures = _refusals(todo, overrides)
+        failures += [(command_of(overrides[i]), e) for i, e in values if isinstance(e, Exception)]
+        failed = console.show_failures(failures)
         about = page.About(
             name=f"sweep {sweep_id(first)}",
             command=command,
@@ -103,22 +105,44 @@ def run(
             raise SystemExit(1)
 
 
-def _rows(todo: plan.Plan, returns: Sequence[JobReturn], store: Store) -> list[Record]:
-    """The lines of all jobs that are done, in the order of the grid."""
+def _refusals(todo: plan.Plan, overrides: Sequence[list[str]]) -> list[tuple[str, Exception]]:
+    return [(command_of(overrides[index]), error) for index, error in todo.refused.items()]
+
+
+def unique(jobs: Sequence[tuple[list[str], Config]]) -> list[tuple[list[str], Config]]:
+    """The jobs without those that say the same as one before."""
+    single: dict[str, tuple[list[str], Config]] = {}
+    for cell, config in jobs:
+        single.setdefault(files.key(describe(config)), (cell, config))
+    return list(single.values())
+
+
+def rows_of(
+    todo: plan.Plan, returns: Sequence[JobReturn], store: Store, sweep: str
+) -> list[Record]:
+    """The results of all jobs that are done, in the order of the grid.
+
+    Args:
+        todo: what was to be done.
+        returns: what the waiting jobs gave back; nothing after an interruption, when the store
+            knows how far the sweep came.
+        store: where the runs are.
+        sweep: the sweep's id.
+    """
     rows = {index: cell.past.record for index, cell in enumerate(todo.cells) if cell.past}
-    rows |= {
-        index: value
-        for index, value in zip(todo.waiting, map(value_of, returns), strict=False)
-        if isinstance(value, Record)
-    }
-    if len(returns) < len(todo.waiting):  # interrupted: the store knows how far it came
-        known = {todo.identities[index].config: index for index in todo.waiting}
-        for run in store.past_jobs(settings=plan.shared_settings(todo.configs)):
-            index = known.get(run.identity.config)
-            if index is None or run.status != "FINISHED" or run.record is None:
-                continue
-            if run.identity.code == todo.identities[index].code:
-                rows.setdefault(index, run.record)
+    values = zip(todo.waiting, map(value_of, returns), strict=False)
+    rows |= {index: value for index, value in values if isinstance(value, Record)}
+    left = [index for index in todo.waiting if index not in rows]
+    if left and len(returns) < len(todo.waiting):
+        # With `rerun` only what this sweep did counts, else whatever stands for a job now.
+        runs = [
+            run
+            for run in store.past_jobs(settings=plan.shared_settings(todo.configs))
+            if run.sweep == sweep or not todo.configs[0].rerun
+        ]
+        again = plan.make([replace(todo.configs[index], rerun=False) for index in left], runs)
+        for index, cell in zip(left, again.cells, strict=True):
+            rows[index] = cell.past.record if cell.past else None
     return [row for _, row in sorted(rows.items()) if row]
 
 
