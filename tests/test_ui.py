@@ -9,7 +9,7 @@ import pytest
 
 from sweep import ui
 
-SECRET = "a-word-nobody-sees"
+SECRET = "a-word-nobody-sees"  # noqa: S105
 
 
 @pytest.fixture
