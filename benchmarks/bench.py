@@ -85,7 +85,7 @@ class Subject:
         # What a new process would not know.
         subject.load.cache_clear()
         cache.shared.cache_clear()
-        hdf5.forget()
+        hdf5._examined.cache_clear()  # noqa: SLF001
         arguments = self.command(self.work / "data", self.sets, *overrides)
         before, sys.argv = sys.argv, ["sweep", *arguments]
         try:

@@ -29,7 +29,7 @@ import pytest
 from refusals import PAGE, Refusal, page, without_numbers
 from sweep.base.errors import DataError, ModelError, SweepError
 from sweep.data import hdf5
-from sweep.data.image_set import open_set
+from sweep.data.image_set import open_set, open_sets
 from sweep.models.load import load_badnet
 
 keras = pytest.importorskip("keras")
@@ -986,7 +986,6 @@ def test_a_crash_or_hang_of_the_library_is_a_refusal(
     monkeypatch.setattr(
         hdf5.subprocess, "run", lambda _, **how: run([sys.executable, "-c", code], **how)
     )
-    hdf5.rehearse([path])
     refused(path, canary, r"exit code -6|must open in 1 s", DataError)
 
 
@@ -1006,10 +1005,12 @@ def test_one_process_tries_several_files_and_each_refusal_stays_its_own(
     monkeypatch.setattr(
         hdf5.subprocess, "run", lambda *args, **how: started.append(args) or run(*args, **how)
     )
-    hdf5.rehearse(paths)
-    for path in (paths[0], paths[2]):
-        assert len(open_set(path)) == 4
+    sound = open_sets({path.stem: path for path in (paths[0], paths[2])})
+    assert [len(one) for one in sound.values()] == [4, 4]
     assert len(started) == 1
+    with pytest.raises(DataError, match=r"odd\.h5: .* an external link"):
+        open_sets({path.stem: path for path in paths[:3]})
+    assert len(started) == 2
     refused(paths[1], canary, "an external link", DataError)
     with pytest.raises(DataError, match="the file must exist"):
         open_set(paths[3])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
+import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sweep.base.errors import DataError
-from sweep.data import image_set
+from sweep.data import hdf5, hdf5_child, image_set
 
 RNG = np.random.default_rng(0)
 
@@ -56,12 +63,31 @@ def test_batches_are_the_stored_images_channels_last(
     assert (len(opened), opened.shape, opened.labels.dtype) == (10, (6, 5, 3), np.int64)
 
 
-def test_slabs_smaller_than_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = made(tmp_path / "set.h5", n=23)
-    monkeypatch.setattr(image_set, "_SLAB_BYTES", 5 * 6 * 5 * 3 * 8)
-    for size in (1, 4, 5, 6, 23, 50):
-        batches = list(image_set.open_set(path).batches(size))
-        np.testing.assert_array_equal(np.concatenate(batches), stored(path))
+@pytest.mark.parametrize("chunks", [(1, 1, 1, 1), (23, 1, 2, 2), (5, 3, 6, 1), (23, 3, 6, 5)])
+@pytest.mark.parametrize("limit", [1, 200, 1500, 5000, 10**6])
+def test_packed_sets_are_unpacked_in_parts(
+    tmp_path: Path, chunks: tuple[int, ...], limit: int
+) -> None:
+    values = np.random.default_rng(0).normal(size=(23, 3, 6, 5))
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file.create_dataset("data", data=values, chunks=chunks, compression="gzip")
+    with (tmp_path / "raw").open("wb") as out:
+        hdf5_child.unpack(tmp_path / "set.h5", "data", out.fileno(), limit)
+    found = np.fromfile(tmp_path / "raw", np.float64)
+    np.testing.assert_array_equal(found, values.reshape(-1))
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1), st.integers(1, 999))
+def test_a_part_holds_whole_chunks_within_its_limit(
+    axes: list[tuple[int, int]], limit: int
+) -> None:
+    """So no chunk is inflated twice, however small chunks are (once a row before)."""
+    shape, chunks = [max(a) for a in axes], [min(a) for a in axes]
+    part, axis = hdf5_child.parts(shape, chunks, limit)
+    assert all(p == s or p % c == 0 for p, s, c in zip(part, shape, chunks, strict=True))
+    assert np.prod(part) <= max(limit, np.prod(chunks))
+    assert list(part[axis + 1 :]) == shape[axis + 1 :]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -168,6 +194,77 @@ def test_a_set_that_changes_after_it_was_opened_is_an_error(tmp_path: Path) -> N
     made(path, n=4)
     with pytest.raises(DataError, match="must stay as it was"):
         list(opened.batches(4))
+
+
+def test_a_set_that_is_replaced_between_its_digest_and_its_reading_is_an_error(
+    tmp_path: Path,
+) -> None:
+    """Its activations would else be cached under the digest of the other file."""
+    path = made(tmp_path / "set.h5")
+    opened = image_set.open_set(path)
+    before = opened.digest(tmp_path / "notes")
+    (tmp_path / "other.h5").write_bytes(path.read_bytes())
+    (tmp_path / "other.h5").replace(path)
+    for read in (lambda: list(opened.batches(4)), lambda: opened.rows([1])):
+        with pytest.raises(DataError, match="must stay as it was"):
+            read()
+    with pytest.raises(DataError, match="must stay as it was"):
+        opened.digest(tmp_path / "notes")
+    assert image_set.open_set(path).digest(tmp_path / "notes") == before
+
+
+def test_a_set_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    path = made(tmp_path / "set.h5")
+    batches = image_set.open_set(path).batches(4)
+    next(batches)
+    with path.open("rb+") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(DataError, match="must stay as it was"):
+        list(batches)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "more", [("5",), pytest.param(("40", "keras"), marks=pytest.mark.slow)], ids=["h5py", "keras"]
+)
+def test_threads_that_read_sets_do_not_corrupt_memory(tmp_path: Path, more: tuple[str]) -> None:
+    """h5py in two threads crashed, hung or read nonsense within seconds."""
+    program = Path(__file__).with_name("stress_hdf5.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path, *more],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr if len(more) == 1 else "") == (0, "")
+    assert min(map(int, done.stdout.split())) >= 2
+
+
+def test_one_thread_at_a_time_enters_hdf5_and_what_it_made_goes_before_the_next() -> None:
+    class Part:
+        """Held by itself, as objects of h5py can be; only the collector frees it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    alive: list[bool] = []
+
+    def other() -> None:
+        with hdf5.entered():
+            alive.append(made() is not None)
+
+    thread = threading.Thread(target=other)
+    with hdf5.entered(), hdf5.entered():
+        made = weakref.ref(Part())
+        assert not gc.isenabled()
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(10)
+    assert alive == [False]
+    assert gc.isenabled()
 
 
 def four(tmp_path: Path, **change: Any) -> dict[str, image_set.ImageSet]:

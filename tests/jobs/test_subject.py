@@ -104,6 +104,6 @@ def test_a_set_replaced_while_it_is_read_leaves_nothing_in_the_cache(tmp_path):
     engine = SimpleNamespace(shape=(1, 1, 3), activations=activations)
     network = SimpleNamespace(engine=engine, front_key="front", key="network")
     cache = Cache(tmp_path / "cache", 1)
-    with pytest.raises(DataError, match=r"set\.h5 .*while"):
+    with pytest.raises(DataError, match=r"set\.h5.*while"):
         open_subjects({"clean_valid": opened}, {"clean_valid": "d"}, network, 1.0, cache, watch)
     assert not list((tmp_path / "cache").glob("*.npy"))

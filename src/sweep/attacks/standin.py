@@ -20,7 +20,7 @@ from sweep.attacks import faces, people, triggers
 from sweep.attacks.training import SCALE, Training, train
 from sweep.base import files, progress
 from sweep.base.errors import StoreError
-from sweep.data import image_set
+from sweep.data import hdf5, image_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +150,8 @@ def _make(settings: Standin, place: Path) -> None:
     model = train(settings, settings.identities, *training_set(settings))
     path = place / "models" / "bd_net.keras"
     path.parent.mkdir()
-    model.save(path)
+    with hdf5.entered():
+        model.save(path)
     account = {
         "settings": asdict(settings),
         "scale": SCALE,

@@ -1,8 +1,7 @@
-"""The checks of HDF5 files that somebody else made, run by a process that may crash.
+"""What is done to an untrusted HDF5 file in a process of its own, which may crash or be stopped.
 
-HDF5 can point at other files of the machine (external links, external storage, virtual datasets),
-load libraries (filter plugins) and promise far more than it stores. No image set or model needs
-any of it, so a file that uses it is refused before anything is read.
+`describe SECONDS PATH...` prints a line of JSON for each file: what it holds, or why it is
+refused. `unpack SECONDS PATH NAME` writes a dataset to the file that is its standard output.
 """
 
 from __future__ import annotations
@@ -10,218 +9,38 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
+from base64 import b64encode
+from itertools import islice, product
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
-# A chunk is inflated whole, so a large one costs memory however little of it is wanted.
-CHUNK_BYTES = 64 << 20
+from sweep.data.hdf5_check import (
+    ATTRIBUTE_BYTES,
+    DAMAGE,
+    RefusedError,
+    check,
+    damaged,
+    open_file,
+    reason,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # A packed chunk can inflate to far more than it says. Smaller ones cannot do harm (deflate stops
 # at 1032 times); larger ones are inflated here first, within this process' limit of memory.
 _HARMLESS_BYTES = 512 << 10
-# What all datasets of a file may hold together once inflated.
-TOTAL_BYTES = 64 << 30
-# Below the floor a promise does no harm. Above it real images and weights compress by far less
-# than this; deflate itself stops at 1032.
-PROMISE_FLOOR = 16 << 20
-PROMISE_RATIO = 256
-ATTRIBUTE_BYTES = 32 << 20
-_OBJECTS = 20_000
-_TEXTS = 1_000
-_DEPTH = 64
 _MEMORY_BYTES = 2 << 30
-_PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
-_FILTERS = _PACKERS | {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_LAYOUTS = (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
-_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
-# What h5py raises when the library meets something it cannot make sense of.
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
-_REFUSE = "Do not use this file."
-_COPY = "The file is damaged: copy or make it again."
-
-
-class RefusedError(Exception):
-    """Why a file is not opened; becomes the caller's kind of error."""
-
-    def __init__(self, rule: str, received: str = "", then: str = _REFUSE) -> None:
-        super().__init__(f"{rule}. Received: {received}. {then}" if received else rule)
-
-
-def shown(text: object, width: int = 100) -> str:
-    """A name out of a file, safe to print: quoted, escaped and at most `width` characters."""
-    quoted = repr(str(text))
-    return quoted if len(quoted) <= width else quoted[: width - 3] + "..."
-
-
-def reason(damage: BaseException) -> str:
-    """The first line of an error of the library, safe to print."""
-    text = str(damage).strip().splitlines()
-    return shown(text[0] if text else type(damage).__name__)
-
-
-def damaged(name: str, damage: BaseException) -> RefusedError:
-    """The refusal of a file whose object `name`, as printed, cannot be read."""
-    return RefusedError(f"{name} must be readable", reason(damage), _COPY)
-
-
-def open_file(path: Path) -> h5py.File:
-    """Open a file without checking it.
-
-    Raises:
-        RefusedError: the library cannot open it.
-    """
-    # A dataset can name any filter; without a search path none is loaded from a library.
-    while h5py.h5pl.size():
-        h5py.h5pl.remove(0)
-    try:
-        return h5py.File(path, "r", locking="best-effort")
-    except DAMAGE as damage:
-        raise RefusedError(
-            "must be a whole HDF5 file",
-            reason(damage),
-            "The file is damaged or truncated: copy or make it again.",
-        ) from damage
-
-
-@dataclass
-class _Tally:
-    """What the walk through a file has met so far."""
-
-    file_bytes: int
-    objects: int = 0
-    stored: int = 0
-    promised: int = 0
-
-
-def check(file: h5py.File) -> None:
-    """Check that a file has hard links, groups and self-contained datasets only.
-
-    Raises:
-        RefusedError: it has not, or is damaged.
-    """
-    try:
-        _check_group(file["/"].id, "", 0, _Tally(file.id.get_filesize()), set())
-    except (RecursionError, *DAMAGE) as damage:
-        raise damaged(shown("/"), damage) from damage
-
-
-def _check_group(
-    group: h5py.h5g.GroupID, path: str, depth: int, tally: _Tally, above: set[int]
-) -> None:
-    if depth > _DEPTH:
-        raise RefusedError(f"groups may be nested {_DEPTH} deep", shown(path))
-    address = h5py.h5o.get_info(group).addr
-    if address in above:
-        received = f"group {shown(path)}, which contains itself"
-        raise RefusedError("groups must form a tree", received)
-    _check_attributes(group, path)
-    tally.objects += group.get_num_objs()
-    if tally.objects > _OBJECTS:
-        raise RefusedError(f"a file may hold {_OBJECTS:,} objects", "more")
-    for name in group:
-        child = f"{path}/{name.decode('utf-8', 'backslashreplace')}"
-        kind = group.links.get_info(name).type
-        if kind != h5py.h5l.TYPE_HARD:
-            raise RefusedError(
-                "a file must hold its content itself",
-                f"{_LINKS.get(kind, 'a user-defined link')} at {shown(child)}",
-                "Links can point at other files of this machine: do not use this file, or ask "
-                "its maker for a copy without links.",
-            )
-        item = h5py.h5o.open(group, name)
-        if isinstance(item, h5py.h5g.GroupID):
-            _check_group(item, child, depth + 1, tally, above | {address})
-        elif isinstance(item, h5py.h5d.DatasetID):
-            _check_attributes(item, child)
-            _check_dataset(item, child, tally)
-
-
-def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, path: str) -> None:
-    owner = shown(path or "/")
-    count = h5py.h5a.get_num_attrs(item)
-    if count > _OBJECTS:
-        raise RefusedError(f"an object may have {_OBJECTS:,} attributes", f"{count:,} of {owner}")
-    for index in range(count):
-        held = h5py.h5a.open(item, index=index)
-        called, elements, kind = os.fsdecode(held.name), prod(held.shape), held.get_type()
-        size = elements * kind.get_size()
-        # Texts of open length lie elsewhere in the file, and a thousand can share one place.
-        swells = kind.get_class() == h5py.h5t.VLEN or (
-            kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
-        )
-        if not swells and kind.detect_class(h5py.h5t.VLEN):
-            raise RefusedError(
-                "an attribute of several parts may not hold texts of open length",
-                f"{shown(called)} of {owner}",
-                "Write the file again without it.",
-            )
-        if size > ATTRIBUTE_BYTES or (swells and elements > _TEXTS):
-            raise RefusedError(
-                f"an attribute may hold {ATTRIBUTE_BYTES >> 20} MB",
-                f"{shown(called)} of {owner} with {elements:,} values, {size:,} bytes",
-            )
-
-
-def _check_dataset(dataset: h5py.h5d.DatasetID, path: str, tally: _Tally) -> None:
-    made = dataset.get_create_plist()
-    layout = made.get_layout()
-    owned = "a file must hold its content itself"
-    if layout == h5py.h5d.VIRTUAL:
-        part = f"the virtual dataset {shown(path)}, which is put together from other files"
-        raise RefusedError(owned, part)
-    if layout not in _LAYOUTS:
-        raise RefusedError("a dataset must have a known layout", shown(path))
-    if made.get_external_count():
-        name = shown(os.fsdecode(made.get_external(0)[0]))
-        part = f"dataset {shown(path)} with its values in the external file {name}"
-        raise RefusedError(owned, part)
-    _check_filters(made, path)
-    itemsize = dataset.get_type().get_size()
-    promised, stored = prod(dataset.shape) * itemsize, dataset.get_storage_size()
-    tally.promised += promised
-    tally.stored += stored
-    if layout == h5py.h5d.CHUNKED and prod(made.get_chunk()) * itemsize > CHUNK_BYTES:
-        raise RefusedError(
-            f"a chunk may hold {CHUNK_BYTES >> 20} MB",
-            f"dataset {shown(path)} with chunks of {made.get_chunk()}, "
-            f"{prod(made.get_chunk()) * itemsize:,} bytes",
-            "Write the file again with smaller chunks.",
-        )
-    if (
-        promised > max(PROMISE_FLOOR, PROMISE_RATIO * stored)
-        or tally.promised > max(PROMISE_FLOOR, PROMISE_RATIO * tally.stored)
-        or tally.promised > TOTAL_BYTES
-    ):
-        raise RefusedError(
-            f"values may not take more than {PROMISE_RATIO} times the room they are stored in, nor "
-            f"{TOTAL_BYTES >> 30} GB",
-            f"dataset {shown(path)} of shape {dataset.shape}, {promised:,} bytes promised by "
-            f"{stored:,} stored",
-        )
-    if tally.stored > tally.file_bytes:
-        raise RefusedError(
-            "datasets must lie in the file, side by side",
-            f"{tally.stored:,} bytes of values up to {shown(path)} in a file of "
-            f"{tally.file_bytes:,}",
-        )
-
-
-def _check_filters(made: h5py.h5p.PropDCID, path: str) -> None:
-    packers = 0
-    for index in range(made.get_nfilters()):
-        code, _, _, label = made.get_filter(index)
-        # Two packers, one over the other, multiply what a byte can inflate to.
-        packers += code in _PACKERS
-        if code not in _FILTERS or packers > 1:
-            raise RefusedError(
-                "values may be packed with gzip or lzf, once, beside shuffle and fletcher32",
-                f"dataset {shown(path)} with filter {code} ({shown(os.fsdecode(label))}) as "
-                f"number {index + 1}",
-                "Write the file again so.",
-            )
+# What is unpacked at once; and what need not be unpacked to a file.
+_BLOCK_BYTES = 256 << 20
+_SMALL_BYTES = 1 << 20
+# How many datasets are described, and how long their names may be.
+_NAMED = 100
 
 
 def _limit(seconds: int) -> None:
@@ -273,18 +92,93 @@ def _inflate(name: str, item: h5py.Dataset) -> None:
         raise RefusedError(rule, f"dataset {shown(name)}: {reason(damage)}") from damage
 
 
-def _main(path: Path) -> str | None:
+def _describe(path: Path) -> dict[str, object]:
+    """Check a file; what its datasets are, or why it is refused."""
     try:
         with open_file(path) as file:
             check(file)
             _try("/", file)
             file.visititems(_try)
+            found = {name: file[name] for name in islice(file, _NAMED) if len(name) < _NAMED}
+            return {
+                "names": [shown(name) for name in islice(file, 10)],
+                "datasets": {n: _of(d) for n, d in found.items() if isinstance(d, h5py.Dataset)},
+            }
     except RefusedError as refusal:
-        return str(refusal)
-    return None
+        return {"refused": str(refusal)}
+
+
+def _of(dataset: h5py.Dataset) -> dict[str, object]:
+    """Shape and type of a dataset, and where its bytes lie: in the file, here, or packed."""
+    dtype, shape = dataset.dtype, dataset.shape
+    known: dict[str, object] = {"shape": shape, "dtype": dtype.str, "type": str(dtype)}
+    if dtype.kind not in "biuf" or shape is None:
+        return known
+    made, kind = dataset.id.get_create_plist(), dataset.id.get_type()
+    as_numpy = kind.equal(h5py.h5t.py_create(dtype))  # floats can be laid out in other ways
+    if made.get_layout() == h5py.h5d.CONTIGUOUS and as_numpy:
+        known["offset"] = dataset.id.get_offset()
+    if known.get("offset") is None and dataset.nbytes <= _SMALL_BYTES:
+        known["bytes"] = b64encode(dataset[()].tobytes()).decode()
+    return known
+
+
+def unpack(path: Path, name: str, out: int, limit: int = _BLOCK_BYTES) -> None:
+    """Write a dataset to a file as if it were stored as it is.
+
+    Args:
+        path: the HDF5 file.
+        name: the dataset.
+        out: descriptor of the file to write.
+        limit: how many bytes to unpack at once.
+    """
+    with open_file(path) as file:
+        dataset = file[name]
+        shape, item = dataset.shape, dataset.dtype.itemsize
+        block, axis = parts(shape, dataset.chunks or (1, *shape[1:]), limit // item)
+        steps = [max(1, size * item) for size in (prod(shape[a + 1 :]) for a in range(len(shape)))]
+        for start in product(*map(range, [0] * len(shape), shape, block)):
+            values = dataset[tuple(slice(s, s + b) for s, b in zip(start, block, strict=True))]
+            first = sum(s * step for s, step in zip(start, steps, strict=True))
+            for inner in np.ndindex(values.shape[:axis]):
+                place = first + sum(i * step for i, step in zip(inner, steps, strict=False))
+                waiting = memoryview(values[inner].tobytes())
+                while waiting:
+                    done = os.pwrite(out, waiting, place)
+                    waiting, place = waiting[done:], place + done
+
+
+def parts(shape: Sequence[int], chunks: Sequence[int], limit: int) -> tuple[tuple[int, ...], int]:
+    """The largest part of whole chunks within a limit, so that each chunk is inflated once.
+
+    Args:
+        shape: of the dataset.
+        chunks: shape of a chunk.
+        limit: how many numbers a part may hold; one chunk it always holds.
+
+    Returns:
+        The shape of a part, and the axis from which on it lies in the dataset as one piece.
+    """
+    part = list(shape)
+    for axis, chunk in enumerate(chunks):
+        other = max(1, prod(part[:axis] + part[axis + 1 :]))
+        part[axis] = min(shape[axis], max(1, limit // other // chunk) * chunk)
+        if prod(part) <= limit:
+            return tuple(part), axis
+    return tuple(part), len(part) - 1
+
+
+def _main(task: str, seconds: str, *names: str) -> None:
+    _limit(int(seconds))
+    if task == "unpack":
+        try:
+            unpack(Path(names[0]), names[1], sys.stdout.fileno())
+        except DAMAGE as damage:
+            sys.exit(json.dumps(reason(damage)))
+        return
+    for name in names:
+        print(json.dumps(_describe(Path(name))), flush=True)
 
 
 if __name__ == "__main__":
-    _limit(int(sys.argv[1]))
-    for one in sys.argv[2:]:
-        print(json.dumps(_main(Path(one))), flush=True)
+    _main(*sys.argv[1:])

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from math import lcm, prod
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
+from sweep.base import files
 from sweep.base.errors import DataError
-from sweep.base.files import replacing
 from sweep.data import hdf5
 
 if TYPE_CHECKING:
@@ -24,10 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# One read from disk: large enough for full speed, small enough to stay in the cache.
-_SLAB_BYTES = 4 << 20
-# A slab grows to whole chunks, so that none is inflated twice, but not beyond this.
-_SLAB_LIMIT = 256 << 20
+    from sweep.data.stored import Stamp, Stored
+
 _CHANNELS = (1, 3)
 # Labels and single images are held in memory whole.
 _IMAGES = 10_000_000
@@ -39,14 +35,20 @@ class ImageSet:
     """An image set that was checked; its pixels stay on disk.
 
     Attributes:
-        path: the HDF5 file.
+        stamp: of the HDF5 file, to tell whether it stays the same.
         labels: (n,) classes, counted from 0.
         shape: (height, width, channels) of an image, as a network sees it.
     """
 
-    path: Path
+    stamp: Stamp
     labels: NDArray[np.int64]
     shape: tuple[int, int, int]
+    _pixels: Stored
+
+    @property
+    def path(self) -> Path:
+        """The HDF5 file."""
+        return self.stamp.path
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,14 +65,9 @@ class ImageSet:
         Raises:
             DataError: a pixel is not finite, or the file cannot be read or has changed.
         """
-        with hdf5.open_untrusted(self.path, DataError) as file:
-            data = self._data(file)
-            rows = _slab(data, size)
-            for start in range(0, len(self), rows):
-                slab = self._read(data, start, min(start + rows, len(self)))
-                for first in range(0, len(slab), size):
-                    batch = slab[first : first + size].transpose(0, 2, 3, 1)
-                    yield self._converted(batch, start + first)
+        with self._pixels.reader() as read:
+            for start in range(0, len(self), size):
+                yield self._images(read(start, min(start + size, len(self))), start)
 
     def rows(self, indices: Sequence[int]) -> NDArray[np.float32]:
         """A few images.
@@ -85,34 +82,26 @@ class ImageSet:
             DataError: as `batches`.
         """
         images = np.empty((len(indices), *self.shape), np.float32)
-        with hdf5.open_untrusted(self.path, DataError) as file:
-            data = self._data(file)
+        with self._pixels.reader() as read:
             for position, index in enumerate(indices):
                 place = range(len(self))[index]
-                row = self._read(data, place, place + 1).transpose(0, 2, 3, 1)
-                images[position] = self._converted(row, place)[0]
+                images[position] = self._images(read(place, place + 1), place)[0]
         return images
 
-    def _data(self, file: h5py.File) -> h5py.Dataset:
-        height, width, channels = self.shape
-        data = file.get("data")
-        expected = (len(self), channels, height, width)
-        if not isinstance(data, h5py.Dataset) or data.shape != expected:
-            raise DataError(
-                f"{self.path}: dataset 'data' must stay as it was when the set was opened. "
-                f"Received: another shape than {expected}. Do not change a set while it is used."
-            )
-        return data
+    def digest(self, memory: Path) -> str:
+        """The SHA-256 of the file that was opened, remembered in a folder, see `files.digest`.
 
-    def _read(self, data: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
-        with hdf5.reading(self.path, "dataset 'data'", DataError):
-            slab: NDArray[Any] = data[start:stop]
-            return slab
+        Raises:
+            DataError: the file has changed meanwhile.
+        """
+        value = files.digest(self.path, memory)
+        self.stamp.check()
+        return value
 
-    def _converted(self, stored: NDArray[Any], first: int) -> NDArray[np.float32]:
+    def _images(self, stored: NDArray[Any], first: int) -> NDArray[np.float32]:
         # A float64 beyond float32 becomes infinite here, and is reported as such.
         with np.errstate(over="ignore", invalid="ignore"):
-            images = stored.astype(np.float32, order="C")
+            images = stored.transpose(0, 2, 3, 1).astype(np.float32, order="C")
             # A sum shows at once whether all is well.
             if np.isfinite(images.sum()):
                 return images
@@ -126,32 +115,38 @@ class ImageSet:
 
 
 def open_set(path: Path) -> ImageSet:
-    """Open an image set and check its structure and labels; pixels are checked as they stream.
+    """Open one image set, see `open_sets`."""
+    return open_sets({"": path})[""]
+
+
+def open_sets(paths: Mapping[str, Path]) -> dict[str, ImageSet]:
+    """Open image sets and check their structure and labels; pixels are checked as they stream.
 
     Args:
-        path: an HDF5 file with `data` (n, channels, height, width) and `label` (n,).
+        paths: HDF5 files with `data` (n, channels, height, width) and `label` (n,), by name.
 
     Raises:
-        DataError: the file is missing, damaged, unsafe or not in the format.
+        DataError: a file is missing, damaged, unsafe or not in the format.
     """
-    with hdf5.open_untrusted(path, DataError) as file:
-        with hdf5.reading(path, "the file", DataError):
-            data = _dataset(path, file, "data", "(n, channels, height, width)", rank=4)
-            label = _dataset(path, file, "label", "(n,)", rank=1)
-        shape = _image_shape(path, data.shape)
-        if len(data) != len(label):
-            raise DataError(
-                f"{path}: datasets 'data' and 'label' must have the same length. Received: "
-                f"{len(data)} images and {len(label)} labels. Write the set again."
-            )
-        if not len(data):
-            raise DataError(
-                f"{path}: a set must hold at least one image. Received: none in dataset 'data'. "
-                "Write the set again."
-            )
-        with hdf5.reading(path, "dataset 'label'", DataError):
-            labels = hdf5.array(label)
-    return ImageSet(path, _whole(path, labels), shape)
+    return dict(zip(paths, map(_open, hdf5.contents([*paths.values()])), strict=True))
+
+
+def _open(contents: hdf5.Contents) -> ImageSet:
+    path = contents.stamp.path
+    data = _dataset(path, contents, "data", "(n, channels, height, width)", rank=4)
+    label = _dataset(path, contents, "label", "(n,)", rank=1)
+    shape = _image_shape(path, data.shape)
+    if len(data) != len(label):
+        raise DataError(
+            f"{path}: datasets 'data' and 'label' must have the same length. Received: "
+            f"{len(data)} images and {len(label)} labels. Write the set again."
+        )
+    if not len(data):
+        raise DataError(
+            f"{path}: a set must hold at least one image. Received: none in dataset 'data'. "
+            "Write the set again."
+        )
+    return ImageSet(contents.stamp, _whole(path, label.whole()), shape, data)
 
 
 def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) -> None:
@@ -168,29 +163,30 @@ def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) 
     batches = iter(images)
     first = next(batches, None)
     if first is None or first.ndim != 4:
-        raise DataError(
-            f"{path}: images must come in batches (b, height, width, channels). "
-            f"Received: {None if first is None else first.shape}."
-        )
+        received = None if first is None else first.shape
+        rule = "images must come in batches (b, height, width, channels)"
+        raise DataError(f"{path}: {rule}. Received: {received}.")
     height, width, channels = first.shape[1:]
     count = len(labels)
-    with replacing(path) as draft, h5py.File(draft, "w") as file:
-        data = file.create_dataset("data", (count, channels, height, width), first.dtype)
-        file.create_dataset("label", data=np.asarray(labels, np.float32))
-        start = 0
-        for batch in chain([first], batches):
-            stop = start + len(batch)
-            if stop > count or batch.shape[1:] != first.shape[1:]:
-                raise DataError(
-                    f"{path}: dataset 'data' must take {count} images of shape {first.shape[1:]}. "
-                    f"Received: {stop} images or more, the last of shape {batch.shape[1:]}."
-                )
-            data[start:stop] = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
-            start = stop
-        if start != count:
+    with files.replacing(path) as draft:
+        shape = (count, channels, height, width)
+        place = hdf5.create(draft, shape, first.dtype, np.asarray(labels, np.float32))
+        with draft.open("rb+") as file:
+            file.seek(place)
+            stop = 0
+            for batch in chain([first], batches):
+                stop += len(batch)
+                if stop > count or batch.shape[1:] != first.shape[1:]:
+                    raise DataError(
+                        f"{path}: dataset 'data' must take {count} images of shape "
+                        f"{first.shape[1:]}. Received: {stop} images or more, the last of shape "
+                        f"{batch.shape[1:]}."
+                    )
+                file.write(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), first.dtype).data)
+        if stop != count:
             raise DataError(
                 f"{path}: images and labels must be equally many. "
-                f"Received: {start} images and {count} labels."
+                f"Received: {stop} images and {count} labels."
             )
 
 
@@ -245,21 +241,25 @@ def check_fit(
         other = images
 
 
-def _dataset(path: Path, file: h5py.File, name: str, form: str, rank: int) -> h5py.Dataset:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        held = ", ".join(hdf5.shown(key) for key, _ in zip(file, range(10), strict=False))
+def _dataset(path: Path, contents: hdf5.Contents, name: str, form: str, rank: int) -> Stored:
+    found = contents.arrays.get(name)
+    if found is None:
+        names = ", ".join(contents.names) or "an empty file"
         raise DataError(
             f"{path}: an image set must have the dataset '{name}' {form}. "
-            f"Received: {held or 'an empty file'}. Rename or write the dataset."
+            f"Received: {names}. Rename or write the dataset."
         )
-    if len(found.shape or ()) != rank:
+    if len(found.shape) != rank:
         raise DataError(
             f"{path}: dataset '{name}' must have the shape {form}. Received: {found.shape}. "
             "Write it in that shape."
         )
     floats_only = name == "data"
-    if not hdf5.plain(found) or (floats_only and found.dtype.kind != "f" and found.dtype != "u1"):
+    if (
+        found.dtype.kind not in "fiu"
+        or found.dtype.itemsize > 8
+        or (floats_only and found.dtype.kind != "f" and found.dtype != "u1")
+    ):
         kinds = "floats or uint8" if floats_only else "numbers"
         raise DataError(
             f"{path}: dataset '{name}' must hold {kinds}. Received: {found.dtype}. "
@@ -298,12 +298,3 @@ def _whole(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
             f"Received: {labels[row]} in row {row}. Write the labels again."
         )
     return labels.astype(np.int64)
-
-
-def _slab(data: h5py.Dataset, size: int) -> int:
-    """How many rows to read at once: whole batches and, within a limit, whole chunks."""
-    row_bytes: int = max(1, data.dtype.itemsize * prod(data.shape[1:]))
-    step = lcm(size, data.chunks[0]) if data.chunks else size
-    if step * row_bytes > _SLAB_LIMIT:
-        step = size
-    return step * max(1, _SLAB_BYTES // (step * row_bytes))

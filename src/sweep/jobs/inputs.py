@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweep.base import files
 from sweep.base.errors import ConfigError, DataError, ModelError
-from sweep.data import hdf5
-from sweep.data.image_set import check_fit, open_set
+from sweep.data.image_set import check_fit, open_sets
 from sweep.jobs.config import Objective, StandinDataset
 
 if TYPE_CHECKING:
@@ -118,9 +117,7 @@ def check(config: Config) -> None:
         check_model(inputs.badnet)
     if made and not all(path.is_file() for path in inputs.sets.values()):
         return
-    hdf5.rehearse(inputs.sets.values())
-    sets = {name: open_set(path) for name, path in inputs.sets.items()}
-    check_fit(sets, (None, None, None), sys.maxsize)
+    check_fit(open_sets(inputs.sets), (None, None, None), sys.maxsize)
 
 
 def check_model(path: Path) -> None:

@@ -18,8 +18,8 @@ from sweep.base import files
 from sweep.base.cache import Cache, shared
 from sweep.base.errors import DataError, ModelError
 from sweep.base.progress import Clock
-from sweep.data import hdf5, lab
-from sweep.data.image_set import check_fit, open_set
+from sweep.data import lab
+from sweep.data.image_set import check_fit, open_sets
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
@@ -78,13 +78,10 @@ def run(config: Config) -> Repair:
     with clock.stage("data"):
         inputs = datasets.locate(config)
         watch = datasets.Watch([*inputs.sets.values(), inputs.badnet])
-        hdf5.rehearse(inputs.sets.values())
-        sets = {name: open_set(path) for name, path in inputs.sets.items()}
+        sets = open_sets(inputs.sets)
         with ThreadPoolExecutor() as pool:
-            read = pool.map(
-                lambda path: files.digest(path, config.digest_folder), inputs.sets.values()
-            )
-            digests = dict(zip(inputs.sets, read, strict=True))
+            read = pool.map(lambda one: one.digest(config.digest_folder), sets.values())
+            digests = dict(zip(sets, read, strict=True))
         badnet_digest = files.digest(inputs.badnet, config.digest_folder)
     with clock.stage("network"):
         network = load(inputs.badnet, badnet_digest, config.layers)

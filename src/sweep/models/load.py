@@ -54,7 +54,7 @@ def load_badnet(path: Path) -> keras.Model:
         ModelError: the file is missing or damaged, carries code or anything that is not known to
             be inert, or is no such classifier.
     """
-    with TemporaryDirectory(prefix="sweep-") as name:
+    with hdf5.entered(), TemporaryDirectory(prefix="sweep-") as name:
         source = Path(name) / "source"
         start = _copy(path, source)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.base import files
+from sweep.data import hdf5
 from sweep.reports import plots, samples
 from sweep.reports.series import series
 from sweep.reports.tables import to_csv
@@ -62,7 +63,7 @@ def write(
         ("repaired.h5", repair.repaired),
         ("goodnet.keras", goodnet),
     ):
-        with files.replacing(folder / name) as draft:
+        with files.replacing(folder / name) as draft, hdf5.entered():
             model.save(draft)
     return record
 
