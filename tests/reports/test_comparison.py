@@ -1,11 +1,11 @@
-"""Intervals and tests against known values; the comparison on made-up jobs."""
+"""The comparison on made-up jobs."""
 
 import csv
 import io
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest, spearmanr
+from scipy.stats import spearmanr
 
 from sweep.reports import comparison
 from sweep.results import intervals
@@ -14,30 +14,9 @@ from sweep.results.records import Count, Curve, Details, Record, Stop
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("count", [Count(0, 10), Count(3, 10), Count(600, 600), Count(115, 12830)])
-def test_wilson_is_scipys(count):
-    known = binomtest(count.hits, count.total).proportion_ci(method="wilson")
-    assert intervals.wilson(count) == pytest.approx((known.low, known.high), abs=1e-12)
-
-
-def test_mcnemar_counts_only_images_on_which_two_differ():
-    first = np.array([True] * 9 + [False] * 2 + [True] * 50)
-    second = np.array([False] * 9 + [True] * 2 + [True] * 50)
-    assert intervals.mcnemar(first, second) == pytest.approx(2 * binom.cdf(2, 11, 0.5))
-    assert intervals.mcnemar(first, first) == 1
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (5, 5), (5, 6), (40, 3), (0, 900)])
-def test_mcnemar_is_scipys_binomial_test(ours, theirs):
-    first = np.arange(ours + theirs) < ours
-    assert intervals.mcnemar(first, ~first) == pytest.approx(binomtest(ours, ours + theirs).pvalue)
-
-
-def test_an_interval_reads_in_percent():
-    assert intervals.interval(Count(549, 600)) == "91.50 [89.00, 93.48]"
-
-
-def job(criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0.04):
+def job(
+    criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0.04, channels=2, **more
+):
     """A job whose attack succeeds that often, after the first step already."""
     figures = {
         f"{network}/test_{rate}": Count(hits, 100)
@@ -45,23 +24,12 @@ def job(criterion, ordering="increasing", asr=100, run=None, scores=None, drop=0
         for rate, hits in (("accuracy", 90), ("asr", asr))
     }
     settings = {"criterion": criterion, "ordering": ordering, "drop": drop, "seed": 0}
-    settings |= {"layer": "pool_3", "dataset": "standin"}
+    settings |= {"layer": "pool_3", "dataset": "standin"} | more
     curve = Curve((0, 1), (100, 100, 50), 100, (100, asr, 0), 100)
     scores = RNG.random(6) if scores is None else scores
     details = Details(scores, curve, seconds={"scores": 2.0})
     run = run or f"{criterion}-{ordering}"
-    return Record(settings, figures, Stop(1, reached=True), len(scores), run, details)
-
-
-def test_area_is_the_mean_of_the_least_asr_for_each_loss():
-    whole = Curve((0, 1, 2), (100, 95, 97, 80), 100, (100, 40, 60, 0), 100)
-    # 100% until 3 points are lost, 60% until 5, then 40% until 10.
-    assert comparison.area(whole) == pytest.approx((3 * 1 + 2 * 0.6 + 5 * 0.4) / 10)
-    assert comparison.area(Curve((), (100,), 100, (70,), 100)) == pytest.approx(0.7)
-    steps = np.linspace(0, 0.1, 10001)[:-1]
-    right, hits = np.array(whole.clean_correct), np.array(whole.attack_hits)
-    slow = np.mean([hits[100 - right <= 100 * loss + 1e-9].min() for loss in steps]) / 100
-    assert comparison.area(whole) == pytest.approx(slow, abs=1e-3)
+    return Record(settings, figures, Stop(1, reached=True), channels, run, details)
 
 
 def labels(attacked):
@@ -93,9 +61,62 @@ def test_lines_stand_between_baseline_and_oracle():
     assert found["l1 decreasing", 0.04].regret == pytest.approx(80 / 60)
     assert found["mean_activation increasing", 0.1].regret is None
     line = found["l1 increasing", 0.04]
-    assert line.p_asr == pytest.approx(2 * 0.5**7)
-    assert line.p_accuracy == 1
-    assert found["l1 decreasing", 0.04].p_asr is None  # its run has no answers
+    assert line.p["asr"] == pytest.approx(2 * 0.5**7)
+    assert line.p["accuracy"] == 1
+    assert found["l1 decreasing", 0.04].p == {}  # its run has no answers
+
+
+def test_a_curve_that_ends_early_has_no_area_and_no_regret():
+    jobs = [job("mean_activation"), job("tac", asr=40), job("l1", asr=70, channels=3)]
+    found = {line.name: line for line in comparison.lines(jobs, {})}
+    assert found["l1 increasing"].area is found["l1 increasing"].regret is None
+    assert found["mean_activation increasing"].regret == 0
+    short = comparison.lines([jobs[0], job("tac", asr=40, channels=3), jobs[2]], {})
+    assert [line.regret for line in short] == [None] * 3
+    row = comparison.table("", [found["l1 increasing"]]).lines[0]
+    assert row[-3:-1] == ["", ""]
+
+
+def test_p_values_are_corrected_for_all_tests_of_a_section():
+    names = ("l1", "l2", "clp")
+    jobs = [job("mean_activation"), *map(job, names)]
+    answers = {"mean_activation-increasing": labels(10)}
+    answers |= {f"{name}-increasing": labels(3) for name in names}
+    found = {line.name: line for line in comparison.lines(jobs, answers)}
+    raw = 2 * 0.5**7
+    assert found["l1 increasing"].holm == {"asr": pytest.approx(6 * raw), "accuracy": 1}
+    assert found["mean_activation increasing"].holm == {}
+    assert f"{6 * raw:.2g}" in comparison.markdown([found["l1 increasing"]])
+
+
+def test_intervals_go_by_person_where_a_class_is_one():
+    jobs = [job("mean_activation"), job("l1")]
+    known = np.repeat(np.arange(20), 5)
+    wrong = np.where(known < 10, known, 99)  # a person is known or not
+    answers = dict.fromkeys(("label_clean", "badnet_clean"), known) | {"repaired_clean": wrong}
+    answers |= {f"{name}_poisoned": np.zeros(100, int) for name in ("label", "badnet", "repaired")}
+    found = comparison.lines(jobs, {"l1-increasing": answers})
+    line = next(line for line in found if line.name == "l1 increasing")
+    low, high = line.interval("goodnet/test_accuracy")
+    assert line.persons == 20
+    assert high - low > 2 * (0.598 - 0.404)  # as wide as Wilson's of 20 images, not of 100
+    assert "show 20 persons" in comparison.markdown([line])
+    wilson = intervals.wilson(line.job.figures["goodnet/test_asr"])
+    assert line.interval("goodnet/test_asr") == wilson  # whose faces they are is not known
+
+
+def test_sections_of_different_networks_are_told_apart():
+    jobs = [job("l1", run=str(n), **{"badnet.path": f"{n}.h5"}) for n in range(2)]
+    titles = [title for title, _ in comparison.sections(comparison.lines(jobs, {}))]
+    assert titles == [f"X = 4%, layer pool_3, seed 0, badnet.path {n}.h5" for n in range(2)]
+
+
+def test_criteria_are_compared_on_the_channels_of_one_layer():
+    jobs = [job("l1", layer=layer, run=f"l1{layer}") for layer in ("conv_1", "conv_2")]
+    jobs += [job("l2", layer="conv_2", scores=jobs[1].full.scores)]
+    groups = comparison.by_layer(jobs)
+    assert [(layer, len(group)) for layer, group in groups] == [("conv_2", 2), ("conv_1", 1)]
+    assert comparison.agreement(groups[0][1])[1].tolist() == [[1, 1], [1, 1]]
 
 
 def test_the_tables_hold_every_line_and_mark_oracles():

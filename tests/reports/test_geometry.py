@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from records import CHANNELS, six
+from records import CHANNELS, record, six
 from sweep.reports import geometry
 from sweep.reports.series import Mark, Tradeoff, series
 
@@ -19,14 +19,14 @@ def test_ticks_are_few(last):
 
 
 def test_stops_at_one_step_are_named_together():
-    marks = [Mark(drop, 1, drop < 0.1, 90, 100) for drop in (0.02, 0.04, 0.1)]
+    marks = [Mark(drop, 1, drop < 0.1) for drop in (0.02, 0.04, 0.1)]
     assert geometry.stops_of(marks) == "stops: 1 (X 2%, 4%, 10% not reached)"
-    marks += [Mark(0.2, 1, False, 90, 100)]
+    marks += [Mark(0.2, 1, False)]
     assert geometry.stops_of(marks) == "stops: 1 (X 2% to 20% not reached)"
 
 
 def test_of_many_stops_a_few_are_named():
-    marks = [Mark(0.019231 * n, n, True, 90, 100) for n in range(1, 26)]
+    marks = [Mark(0.019231 * n, n, True) for n in range(1, 26)]
     named = geometry.stops_of(marks)
     assert named.startswith("stops: 1 (X 1.92%), 2 (X 3.85%)")
     assert named.endswith("20 more")
@@ -61,3 +61,12 @@ def test_every_x_has_a_shape_of_its_own_where_they_are_few():
     assert chart.y.low <= 60
     many = Tradeoff("a", ((0.0, 100, 98), *((n / 100, 50, 90) for n in range(1, 9))))
     assert geometry.tradeoff([many]).shapes == ("B", "X 1% to 8%")
+
+
+def test_marks_of_several_seeds_lie_on_the_mean_curve():
+    data = series([record(drop=0.1, seed=seed) for seed in range(4)])[0]
+    (mark,) = data.marks
+    assert mark.pruned % 1  # between two steps
+    for line, band in zip(geometry.curve(data).lines, (data.accuracy, data.asr), strict=True):
+        step, height, _ = line.marks[0]
+        assert band.mean[int(step) + 1] <= height <= band.mean[int(step)]

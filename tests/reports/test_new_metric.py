@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from records import record
-from sweep.reports import comparison, page, study, summary
+from sweep.reports import artifacts, comparison, page, study, summary
 from sweep.results import metrics
 from sweep.results.records import Count
 from sweep.tracking import contents
@@ -31,8 +31,8 @@ def test_a_new_metric_is_found_everywhere(monkeypatch):
 
     jobs = [job("mean_activation"), job("l1")]
     assert "GoodNet middle class" in summary.table(jobs)[0].header
-    assert "| 33.33333 |" in summary.markdown(jobs)
-    assert "middle class |" in summary.note(jobs[0])
+    assert "| 33.33 |" in summary.markdown(jobs)
+    assert "middle class |" in artifacts.note(jobs[0])
     for text in (summary.as_csv(jobs), summary.seeds_csv([*jobs, job("l1", seed=1)])):
         assert "goodnet/test_median_class" in text
     strips = {page.strip_key(jobs[0]): b""}

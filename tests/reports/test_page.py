@@ -3,7 +3,6 @@ import re
 
 from records import record, six
 from sweep.reports import page as report
-from sweep.reports.series import Tradeoff
 
 PNG = b"\x89PNG not really"
 
@@ -58,13 +57,6 @@ def test_seeds_get_a_table_of_means():
     html = page([record(seed=seed) for seed in range(3)])
     assert "mean ± sample standard deviation over seeds" in html
     assert "mean and 95% band over 3 seeds" in html
-
-
-def test_the_finding_names_the_best_goodnet():
-    ways = [Tradeoff("a", ((0.0, 100, 98), (0.02, 80, 95), (0.1, 30.5, 90)))]
-    assert "30.50% (a, X 10%), at an accuracy of 90.00%" in report.finding(ways)
-    still = [Tradeoff("a", ((0.0, 100, 98), (0.02, 99.5, 95)))]
-    assert "No GoodNet of this sweep lowers that" in report.finding(still)
 
 
 def test_five_hundred_jobs_stay_small():

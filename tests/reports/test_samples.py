@@ -3,7 +3,7 @@ import doctest
 import numpy as np
 from PIL import Image
 
-from sweep.reports.samples import write_strip
+from sweep.reports.artifacts import write_strip
 from sweep.results import samples
 
 

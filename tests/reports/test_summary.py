@@ -3,8 +3,9 @@ import io
 from dataclasses import replace
 
 from records import record, six
-from sweep.reports import summary
-from sweep.results.records import Stop
+from sweep.data import lab
+from sweep.reports import artifacts, summary
+from sweep.results.records import Count, Stop
 
 
 def rows(records):
@@ -56,10 +57,96 @@ def test_a_drop_that_was_not_reached_is_marked():
         for seed, row in enumerate(rows([record(seed=0), record(seed=1)]))
     ]
     assert "(drop not reached in 1)" in summary.markdown(both)
-    assert "not reached" in summary.note(missed)
+    assert "not reached" in artifacts.note(missed)
 
 
 def test_nothing_is_a_table_too():
     assert summary.table([]) == []
     assert summary.as_csv([]) == ""
     assert summary.markdown([]).startswith("# Summary")
+
+
+def test_figures_of_few_images_have_two_digits_and_the_labs_have_five():
+    assert summary.percent(Count(550, 600)) == "91.67"
+    assert summary.percent(Count(12653, 12830)) == "98.62042"
+
+
+def test_an_oracle_is_marked_wherever_its_jobs_are_named():
+    jobs = [record(), record(criterion="tac")]
+    titles = [title for title, _ in summary.sections(jobs)]
+    assert titles == [
+        "increasing order, criterion mean_activation",
+        "increasing order, criterion tac (oracle)",
+    ]
+    assert summary.sections(jobs[1:])[0][0] == "increasing order (oracle)"
+    assert summary.sees(record(criterion="removed since")) == "unknown"
+
+
+def test_asr_is_marked_where_the_attack_hardly_works_on_b():
+    good = record()
+    figures = {
+        **good.figures,
+        "badnet/test_asr": Count(3, 1000),
+        "goodnet/test_asr": Count(1, 1000),
+    }
+    weak = replace(good, figures=figures)
+    assert summary.table([weak])[0].lines[0][-1] == "0.10 (!)"
+    assert "(!)" not in summary.table([weak])[0].lines[0][-2]
+    text = summary.markdown([weak])
+    assert "**Note:** The attack succeeds on 3 of 1000 poisoned images before" in text
+    assert "Note" not in summary.markdown([good])
+    assert "(!)" not in summary.markdown([good])
+
+
+def of_lab(job, **sets):
+    facts = {"badnet": {"sha256": lab.SHA256["badnet"]}}
+    names = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
+    digests = {name: lab.SHA256[name] for name in names} | sets
+    facts["sets"] = {name: {"sha256": digest, "images": 9} for name, digest in digests.items()}
+    return replace(job, details=replace(job.full, facts=facts))
+
+
+def test_the_labs_report_stands_only_where_it_belongs():
+    job = of_lab(record(drop=0.1))
+    (first, *_, last) = summary.beside_reference([job]).lines
+    assert first[4] == "98.62042"
+    assert last[2:5] == ["channels pruned", str(job.stop.pruned), "52"]
+    for other in (
+        of_lab(record(criterion="l1")),
+        of_lab(record(layer="conv_2")),
+        of_lab(record(repair="finetune")),
+        of_lab(record(), clean_test="0" * 64),
+        of_lab(record(drop=0.3)),
+        record(),
+        record().brief,
+    ):
+        assert not summary.beside_reference([other]).lines
+
+
+def test_many_sections_are_printed_as_a_ranking():
+    def job(number):
+        made = record(criterion=f"criterion_{number}")
+        return replace(made, figures={**made.figures, "goodnet/test_asr": Count(number, 1000)})
+
+    jobs = [job(number) for number in (3, 1, 2, 5, 4)]
+    (table,) = summary.printed(jobs)
+    assert table.title.startswith("X = 2%")
+    assert [line[0][-1] for line in table.lines] == ["1", "2", "3", "4", "5"]
+    assert len(summary.printed(jobs[:4])) == 4
+    other = [record(criterion=f"c{n}", **{"badnet.path": "other.h5"}).brief for n in range(3)]
+    assert len(summary.printed([*(one.brief for one in jobs), *other])) == 2  # not one ranking
+
+
+def test_names_of_jobs_tell_networks_scales_and_repairs_apart():
+    names = {
+        summary.settings_name(record(**settings).settings)
+        for settings in (
+            {},
+            {"badnet.path": "models/a.h5"},
+            {"badnet.path": "models/b.h5"},
+            {"dataset.scale": 1 / 255},
+            {"repair": "finetune"},
+        )
+    }
+    assert len(names) == 5
+    assert "increasing X=2% mean_activation pool_3 seed 0 a.h5" in names

@@ -10,18 +10,22 @@ import numpy as np
 
 from sweep.base import files
 from sweep.data import hdf5
-from sweep.reports import plots, samples
+from sweep.reports import plots
 from sweep.reports.series import series
-from sweep.reports.tables import to_csv
+from sweep.reports.summary import missed, percent
+from sweep.reports.tables import Table, to_csv, to_markdown
+from sweep.results.metrics import NETWORKS, columns
+from sweep.results.samples import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from sweep.data.image_set import ImageSet
     from sweep.jobs.pipeline import Repair
-    from sweep.results.records import Details, Record
+    from sweep.results.records import Details, Record, Sample
 
 _COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 
@@ -52,7 +56,7 @@ def write(
     if not repair.test_sets:
         return record  # one of many trials of a search; the chosen one is run again for the rest
     with files.replacing(folder / "samples.png") as draft:
-        samples.write_strip(draft, repair.test_sets, details.samples)
+        write_strip(draft, repair.test_sets, details.samples)
     with files.replacing(folder / "answers.npz") as draft:
         small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
         np.savez_compressed(draft, **small)
@@ -89,3 +93,39 @@ def curve_csv(job: Details) -> str:
         score = None if channel is None else repr(float(job.scores[channel]))
         lines.append((step, channel, score, right / curve.clean_total, hits / curve.attack_total))
     return to_csv(("step", "channel", "score", "valid_accuracy", "valid_asr"), lines)
+
+
+def write_strip(path: Path, sets: Mapping[str, ImageSet], samples: Sequence[Sample]) -> None:
+    """Write the samples' pixels as one PNG: a row per kind, images side by side.
+
+    Args:
+        path: where to.
+        sets: the test sets by kind.
+        samples: which images; as many clean ones as poisoned.
+    """
+    from PIL import Image
+
+    rows = []
+    for kind in KINDS:
+        images = sets[kind].rows([sample.index for sample in samples if sample.kind == kind])
+        rows.append(np.concatenate(list(images), axis=1))
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    pixels = np.concatenate(padded).clip(0, 255).round().astype(np.uint8)
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path, optimize=True)
+
+
+def note(job: Record) -> str:
+    """A job in a few words, for readers who meet its run alone."""
+    split = "test" if columns([job]) else "valid"  # of a search
+    figures = columns([job], split)
+    words = list(dict.fromkeys(one.words for one in figures))
+    cells = {(one.network, one.words): percent(job.figures[one.name]) for one in figures}
+    lines = [
+        [title, *(cells.get((network, word), "") for word in words)]
+        for network, (title, _) in NETWORKS.items()
+    ]
+    name = "validation" if split == "valid" else split
+    shown = Table("", [f"{name} sets, percent", *words], lines, words=1)
+    pruned = f"{job.stop.pruned} of {job.channels} channels pruned{missed([job])}."
+    return "\n".join([pruned, "", *to_markdown(shown)])

@@ -107,12 +107,13 @@ def draw_importance(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
-def draw_agreement(names: Sequence[str], rho: NDArray[np.float64]) -> Figure:
+def draw_agreement(names: Sequence[str], rho: NDArray[np.float64], layer: str) -> Figure:
     """Rank correlation between criteria as a heat map; the lower triangle holds the numbers.
 
     Args:
         names: of the criteria, K.
         rho: Spearman's, (K, K); NaN where a criterion scores all channels alike.
+        layer: whose channels they are.
     """
     size = 2.8 + 0.36 * len(names)
     with mpl.rc_context(STYLE):
@@ -129,7 +130,7 @@ def draw_agreement(names: Sequence[str], rho: NDArray[np.float64]) -> Figure:
                 axes.text(column, row, shown, ha="center", va="center", fontsize=7, color=color)
         bar = figure.colorbar(image, ax=axes, shrink=0.7)
         bar.set_label("Spearman's rank correlation")
-        axes.set_title("How alike the criteria rank the channels")
+        axes.set_title(f"How alike the criteria rank the channels of {layer}")
     return figure
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sweep.reports.series import TOLD_APART
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def curve(data: Series) -> Chart:
             paint=rate,
             dash=shape,
             band=_band(band, data.seeds),
-            marks=tuple((mark.pruned, getattr(mark, rate), shape) for mark in data.marks),
+            marks=tuple((mark.pruned, _at(mark.pruned, band), shape) for mark in data.marks),
         )
         for shape, (rate, band) in enumerate((("accuracy", data.accuracy), ("asr", data.asr)))
     )
@@ -116,6 +118,11 @@ def curve(data: Series) -> Chart:
     stops = tuple(sorted({mark.pruned for mark in data.marks}))
     y = _percent("validation set, percent")
     return Chart(data.name, note, _steps([data]), y, lines, data.dead, stops)
+
+
+def _at(step: float, band: Band) -> float:
+    """A mean curve between its steps: stops of several seeds may have a mean between them."""
+    return float(np.interp(step, range(len(band.mean)), band.mean))
 
 
 def _band(band: Band, seeds: int) -> tuple[tuple[float, float, float], ...]:

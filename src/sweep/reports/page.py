@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.base import files
 from sweep.reports import geometry, summary
-from sweep.reports.series import best, outcomes, series, tradeoffs
-from sweep.reports.tables import Table
+from sweep.reports.series import best, is_path, outcomes, series, tradeoffs
+from sweep.reports.tables import Spread, Table
+from sweep.results import cautions
+from sweep.results.headline import Group, headline
 from sweep.results.metrics import columns
 from sweep.results.samples import KINDS
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sweep.reports.geometry import Chart, Line
-    from sweep.reports.series import Tradeoff
+    from sweep.results.metrics import Figure
     from sweep.results.records import Record
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -32,7 +34,9 @@ _SHAPES = (
     *("M0-4.5L4 0 0 4.5-4 0z", "M0 4L4-3H-4z"),
 )
 # What a page shows at once; the rest unfolds.
-_CHARTS = 8
+_CHARTS, _LINES = 8, 24
+# Of more lines than these the best come first.
+_MANY = 12
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,19 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     lines, ways = series(records), tradeoffs(records)
     curves = [geometry.curve(line) for line in lines]
     compared = [geometry.overlay(lines, rate) for rate in ("accuracy", "asr")] if lines[1:] else []
-    compared += [geometry.tradeoff(ways)] if ways else []
+    compared += [geometry.tradeoff(ways)] if is_path(ways) else []
     jobs = [job for _, group in summary.sections(records) for job in group]
     ends = outcomes(records)
     return page.render(
         about=about,
-        finding=finding(ways),
+        finding=headline(summary.groups(records)),
+        cautions=cautions.of_jobs(records),
         done=len(records),
         over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
         every_job=_table(jobs),
         curves=[_svg(chart) for chart in curves],
         shown_curves=_CHARTS,
+        shown_lines=_LINES,
         compared=[_svg(chart) for chart in compared],
         told=[line for line in compared[-1].lines if line.paint] if compared else [],
         marks=list(zip(_SHAPES, compared[-1].shapes, strict=False)) if compared else [],
@@ -108,50 +114,47 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     )
 
 
-def finding(ways: Sequence[Tradeoff]) -> str:
-    """What came out, in two sentences."""
-    if not ways:
-        return "No job is done yet."
-    _, rate, accuracy = ways[0].points[0]
-    first = (
-        f"B is right on {accuracy:.2f}% of the clean test images, and the attack succeeds on "
-        f"{rate:.2f}% of the poisoned ones."
-    )
-    asr, right, name, drop = min(
-        (asr, -right, way.name, drop) for way in ways for drop, asr, right in way.points[1:]
-    )
-    if rate - asr < 1:
-        return f"{first} No GoodNet of this sweep lowers that by a percentage point."
-    return (
-        f"{first} The lowest attack success rate that a GoodNet reaches is {asr:.2f}% "
-        f"({name}, X {100 * drop:g}%), at an accuracy of {-right:.2f}%."
-    )
-
-
 def _table(jobs: Sequence[Record]) -> Table:
     """A line per job."""
     names = ["ordering", *summary.swept(jobs)] + ["seed"] * summary.several_seeds(jobs)
-    figures = columns(jobs, summary=False)
+    every = [Group("", summary.drop_of(job), [job], False, frozenset()) for job in jobs]
     lines = []
-    for job in jobs:
-        stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
-        rates = [f"{100 * job.figures[one.name].rate:.2f}" for one in figures]
+    for group in _best_first(every):
+        job = group.jobs[0]
         words = [_word(job.settings.get(name)) for name in names]
-        lines.append([*words, f"{100 * summary.drop_of(job):g}%", stop, *rates, job.run_id])
-    header = [*names, "X", "pruned", *(one.symbol for one in figures), "run"]
+        stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
+        lines.append([*words, f"{100 * group.drop:g}%", stop, *_cells(group, jobs), job.run_id])
+    header = [*names, "X", "pruned", *(one.symbol for one in _figures(jobs)), "run"]
     return Table("Test sets, percent", header, lines, len(names))
+
+
+def _over_seeds(jobs: Sequence[Record]) -> Table:
+    lines = []
+    for group in _best_first(summary.groups(jobs)):
+        pruned = f"{Spread.of([job.stop.pruned for job in group.jobs])}{summary.missed(group.jobs)}"
+        head = [group.title, f"{100 * group.drop:g}%", str(len(group.jobs)), pruned]
+        lines.append([*head, *_cells(group, jobs, seeds=True)])
+    header = ["jobs", "X", "seeds", "pruned", *(one.symbol for one in _figures(jobs))]
+    title = "Test sets, percent: mean ± sample standard deviation over seeds"
+    return Table(title, header, lines, 1)
+
+
+def _figures(jobs: Sequence[Record]) -> Sequence[Figure]:
+    # What is looked for stands where a phone shows it.
+    return columns(jobs, networks=("goodnet", "repaired", "badnet"), summary=False)
+
+
+def _cells(group: Group, jobs: Sequence[Record], seeds: bool = False) -> list[str]:
+    return [summary.cell(group.jobs, one, seeds) for one in _figures(jobs)]
+
+
+def _best_first(groups: Sequence[Group]) -> Sequence[Group]:
+    """All of a few as they are; many by the ASR of G, and by its accuracy where that is equal."""
+    return sorted(groups, key=lambda one: one.merit) if len(groups) > _MANY else groups
 
 
 def _word(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _over_seeds(jobs: Sequence[Record]) -> Table:
-    sections = summary.table(jobs, everything=True)
-    lines = [[section.title, *line] for section in sections for line in section.lines]
-    header = ["jobs", "X", "seeds", "pruned", *(f.symbol for f in columns(jobs, summary=False))]
-    title = "Test sets, percent: mean ± sample standard deviation over seeds"
-    return Table(title, header, lines, 1)
 
 
 def _svg(chart: Chart) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from sweep.base import files
 from sweep.reports import geometry
-from sweep.reports.series import best, outcomes, series, tradeoffs
+from sweep.reports.series import best, is_path, outcomes, series, tradeoffs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -189,7 +189,8 @@ def overview(records: Sequence[Record]) -> dict[str, Figure]:
     """The plots of a whole sweep, by name."""
     lines = series(records)
     figures = {"overlay": draw_overlay(lines)} if len(lines) > 1 else {}
-    figures["accuracy_against_asr"] = draw_tradeoffs(tradeoffs(records))
+    if is_path(ways := tradeoffs(records)):
+        figures["accuracy_against_asr"] = draw_tradeoffs(ways)
     figures["outcomes"] = draw_outcomes(outcomes(records))
     for number, line in enumerate(lines if len(lines) <= _MOST_CURVES else (), start=1):
         name = re.sub(r"[^A-Za-z0-9]+", "_", line.name)[:60]

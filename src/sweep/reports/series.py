@@ -41,15 +41,11 @@ class Mark:
         drop: X.
         pruned: channels pruned.
         reached: whether every seed reached the drop.
-        accuracy: of B' on clean validation, percent.
-        asr: of B' on poisoned validation, percent.
     """
 
     drop: float
     pruned: float
     reached: bool
-    accuracy: float
-    asr: float
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,6 @@ def _mark(drop: float, jobs: Sequence[Record]) -> Mark:
         drop=drop,
         pruned=Spread.of([job.stop.pruned for job in jobs]).mean,
         reached=all(job.stop.reached for job in jobs),
-        accuracy=spread(jobs, "repaired/valid_accuracy").mean,
-        asr=spread(jobs, "repaired/valid_asr").mean,
     )
 
 
@@ -180,6 +174,11 @@ def tradeoffs(records: Sequence[Record]) -> list[Tradeoff]:
         )
         for title, jobs in ranked(records)
     ]
+
+
+def is_path(ways: Sequence[Tradeoff]) -> bool:
+    """Whether there is more than one X: else a line from B to each G says less than a table."""
+    return len({drop for way in ways for drop, _, _ in way.points[1:]}) > 1
 
 
 def _place(jobs: Sequence[Record], network: str) -> tuple[float, float]:

@@ -43,9 +43,8 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
 
     Of trials with the same figures, which often made the same B', the first stands for all.
     """
-    best = sorted(study.best_trials, key=lambda trial: (-sum(trial.values), trial.number))
     first: dict[tuple[float, ...], FrozenTrial] = {}
-    for trial in best:
+    for trial in sorted(study.best_trials, key=lambda trial: (-sum(trial.values), trial.number)):
         first.setdefault(tuple(trial.values), trial)
     return list(first.values())
 
@@ -187,10 +186,11 @@ def tests_table(chosen: Record, baseline: Record) -> list[str]:
     header = ["figure", "chosen", f"baseline at X = {100 * drop_of(chosen):.3g}%"]
     ours, theirs = (job.figures["goodnet/test_asr"] for job in (chosen, baseline))
     widths = [high - low for low, high in map(wilson, (ours, theirs))]
-    gain = theirs.rate - ours.rate
-    more = "more" if gain > max(widths) else "no more"
+    change = ours.rate - theirs.rate
+    more = "more" if abs(change) > max(widths) else "no more"
+    where = "higher" if change > 0 else "lower"
     verdict = (
-        f"G's ASR falls by {100 * gain:.2f} points against the baseline, {more} than the wider "
-        f"interval ({100 * max(widths):.2f} points)."
+        f"G's ASR is {100 * abs(change):.2f} points {where} than the baseline's, {more} than the "
+        f"wider interval ({100 * max(widths):.2f} points)."
     )
     return [*to_markdown(Table("", header, lines, words=1)), "", verdict]

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, groupby
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
+from sweep import criteria
+from sweep.base.errors import ConfigError
+from sweep.data import lab
 from sweep.reports.tables import Spread, Table, inert, to_csv, to_markdown
-from sweep.results.metrics import NETWORKS, columns
+from sweep.results import cautions
+from sweep.results.headline import Group
+from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sweep.results.metrics import Figure
-    from sweep.results.records import Record
+    from sweep.results.records import Count, Record
 
 # What may differ within a section; the rest of the settings tells sections apart.
 _WITHIN = ("drop", "ordering", "seed")
-# In percent, from the report on the lab's own files: B, then (ordering, X) -> B' and G as
-# (accuracy, ASR), channels pruned.
-REFERENCE_B = (98.62042, 100.0)
-REFERENCE = {
-    ("increasing", 0.02): ((95.90023, 100.0), (95.74435, 100.0), 45),
-    ("increasing", 0.04): ((92.29150, 99.98441), (92.12783, 99.98441), 48),
-    ("increasing", 0.1): ((84.54404, 77.20966), (84.33359, 77.20966), 52),
-    ("decreasing", 0.02): ((94.13094, 100.0), (93.95947, 100.0), 1),
-    ("decreasing", 0.04): ((94.13094, 100.0), (93.95947, 100.0), 1),
-    ("decreasing", 0.1): ((74.24786, 100.0), (74.09197, 100.0), 2),
-}
+_FEW = 1000
+# More sections than these are printed as rankings.
+_MOST_SECTIONS = 4
 
 
-def percent(value: float) -> str:
-    """A fraction as percent with the digits of the lab's table."""
-    return f"{100 * value:.5f}"
+def percent(count: Count) -> str:
+    """A fraction in percent: of many images with the five digits of the lab's table, else two."""
+    return f"{100 * count.rate:.{5 if count.total > _FEW else 2}f}"
 
 
 def drop_of(job: Record) -> float:
     """A job's X."""
     return float(str(job.settings["drop"]))
+
+
+def sees(job: Record) -> str:
+    """What a job's criterion looks at: `weights`, `clean`, `oracle`, or `unknown` if it is gone."""
+    prefix = "criterion.params."
+    params = {k.removeprefix(prefix): v for k, v in job.settings.items() if k.startswith(prefix)}
+    weights = {k.removeprefix("weights."): v for k, v in params.items() if k.startswith("weights.")}
+    try:
+        return criteria.sees(str(job.settings["criterion"]), params | {"weights": weights})
+    except ConfigError:
+        return "unknown"
+
+
+def network_of(job: Record) -> str:
+    """A name for B and its test sets: figures of different ones are not to be compared."""
+    if job.details is None or not job.details.facts:
+        parts = ("badnet", "dataset")
+        own = {name: str(v) for name, v in job.settings.items() if name.startswith(parts)}
+        return str(sorted(own.items()))
+    facts: Any = job.details.facts
+    files = [facts["badnet"], *(one for name, one in facts["sets"].items() if "test" in name)]
+    return " ".join(str(one["sha256"]) for one in files)
 
 
 def is_baseline(job: Record) -> bool:
@@ -87,7 +108,8 @@ def sections(jobs: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 def _title(job: Record, names: Iterable[str]) -> str:
     parts = [f"{name} {job.settings[name]}" for name in names if name in job.settings]
-    return ", ".join([f"{job.settings['ordering']} order", *parts])
+    mark = " (oracle)" if sees(job) == "oracle" else ""
+    return ", ".join([f"{job.settings['ordering']} order", *parts]) + mark
 
 
 def _place(pair: tuple[str, Record]) -> tuple[bool, str, float, float]:
@@ -99,6 +121,15 @@ def by_drop(jobs: Sequence[Record]) -> Iterator[tuple[float, list[Record]]]:
     """X, and the jobs of a section that differ in seed alone."""
     for drop, same in groupby(jobs, key=drop_of):
         yield drop, list(same)
+
+
+def groups(jobs: Sequence[Record]) -> list[Group]:
+    """Jobs that differ in seed alone, as a headline compares them."""
+    return [
+        Group(title, drop, same, sees(same[0]) == "oracle", frozenset(map(network_of, same)))
+        for title, group in sections(jobs)
+        for drop, same in by_drop(group)
+    ]
 
 
 def several_seeds(jobs: Sequence[Record]) -> bool:
@@ -131,9 +162,43 @@ def table(jobs: Sequence[Record], everything: bool = False) -> list[Table]:
 def _line(drop: float, jobs: Sequence[Record], figures: Iterable[Figure], seeds: bool) -> list[str]:
     pruned = str(Spread.of([job.stop.pruned for job in jobs]) if seeds else jobs[0].stop.pruned)
     head = [f"{100 * drop:g}%", *([str(len(jobs))] if seeds else []), f"{pruned}{missed(jobs)}"]
-    if seeds:
-        return [*head, *(str(spread(jobs, one.name)) for one in figures)]
-    return [*head, *(percent(jobs[0].figures[one.name].rate) for one in figures)]
+    return [*head, *(cell(jobs, one, seeds) for one in figures)]
+
+
+def cell(jobs: Sequence[Record], figure: Figure, seeds: bool) -> str:
+    """A figure; marked where the attack hardly works on B, which makes any ASR mean little."""
+    text = str(spread(jobs, figure.name)) if seeds else percent(jobs[0].figures[figure.name])
+    weak = figure.metric.key == "asr" and any(map(cautions.is_weak, jobs))
+    return f"{text} (!)" if weak else text
+
+
+def printed(jobs: Sequence[Record]) -> list[Table]:
+    """The tables for a terminal: a few sections, or a ranking for each X; the lab's at the end."""
+    found = [replace(one, title=f"{one.title}, test sets, percent") for one in table(jobs)]
+    if len(found) > _MOST_SECTIONS:
+        found = rankings(jobs)
+    reference = beside_reference(jobs)
+    return [*found, *([reference] if reference.lines else [])]
+
+
+def rankings(jobs: Sequence[Record]) -> list[Table]:
+    """All jobs at one X on one B, the least ASR of G first: a table each."""
+    figures, seeds = columns(jobs, networks=("repaired", "goodnet")), several_seeds(jobs)
+    ranked = sorted(groups(jobs), key=lambda group: group.merit)
+    header = ["jobs", *(["seeds"] if seeds else []), "pruned", *(one.symbol for one in figures)]
+    return [
+        Table(
+            f"X = {100 * drop:g}%, test sets, percent, the least ASR of G first",
+            header,
+            [
+                [one.title, *_line(drop, one.jobs, figures, seeds)[1:]]
+                for one in ranked
+                if (one.drop, one.networks) == (drop, networks)
+            ],
+            words=1,
+        )
+        for drop, networks in dict.fromkeys((one.drop, one.networks) for one in groups(jobs))
+    ]
 
 
 def missed(jobs: Sequence[Record]) -> str:
@@ -148,6 +213,9 @@ def markdown(jobs: Sequence[Record]) -> str:
     """The table as Markdown."""
     means = " Mean ± sample standard deviation over seeds." if several_seeds(jobs) else ""
     lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
+    lines += chain.from_iterable(
+        (f"**Note:** {inert(text)}", "") for text in cautions.of_jobs(jobs)
+    )
     for section in table(jobs):
         title = section.title[0].upper() + section.title[1:]
         lines += [f"## {inert(title)}", "", *to_markdown(section), ""]
@@ -189,26 +257,23 @@ def seeds_csv(jobs: Sequence[Record]) -> str:
 
 def settings_name(settings: Mapping[str, object]) -> str:
     """What a person calls a job: the settings that sweeps usually vary."""
-    return (
-        f"{settings['ordering']} X={100 * float(str(settings['drop'])):g}% "
-        f"{settings['criterion']} {settings['layer']} seed {settings['seed']}"
-    )
+    drop = f"X={100 * float(str(settings['drop'])):g}%"
+    parts = [settings["ordering"], drop, settings["criterion"], settings["layer"]]
+    if settings.get("repair", "none") != "none":
+        parts.append(settings["repair"])
+    parts.append(f"seed {settings['seed']}")
+    if settings.get("badnet.path"):
+        parts.append(PurePath(str(settings["badnet.path"])).name)
+    if settings.get("dataset") != "standin" and settings.get("dataset.scale", 1) != 1:
+        parts.append(f"scale {float(str(settings['dataset.scale'])):.4g}")
+    return " ".join(map(str, parts))
 
 
-def note(job: Record) -> str:
-    """A job in a few words, for readers who meet its run alone."""
-    split = "test" if columns([job]) else "valid"  # of a search
-    figures = columns([job], split)
-    words = list(dict.fromkeys(one.words for one in figures))
-    cells = {(one.network, one.words): percent(job.figures[one.name].rate) for one in figures}
-    lines = [
-        [title, *(cells.get((network, word), "") for word in words)]
-        for network, (title, _) in NETWORKS.items()
-    ]
-    name = "validation" if split == "valid" else split
-    shown = Table("", [f"{name} sets, percent", *words], lines, words=1)
-    pruned = f"{job.stop.pruned} of {job.channels} channels pruned{missed([job])}."
-    return "\n".join([pruned, "", *to_markdown(shown)])
+def _is_reported(job: Record) -> bool:
+    """Whether a job did what the report did, with the very files."""
+    plain = job.settings["layer"] == "pool_3" and job.settings.get("repair", "none") == "none"
+    same = job.details is not None and lab.are_all(job.details.facts)
+    return same and plain and job.settings["criterion"] == "mean_activation"
 
 
 def beside_reference(jobs: Sequence[Record]) -> Table:
@@ -216,11 +281,11 @@ def beside_reference(jobs: Sequence[Record]) -> Table:
     lines: list[list[str]] = []
     for job in jobs:
         ordering, drop = str(job.settings["ordering"]), drop_of(job)
-        if (ordering, drop) not in REFERENCE:
+        if (ordering, drop) not in lab.REPORT or not _is_reported(job):
             continue
-        *known, pruned = REFERENCE[ordering, drop]
+        *known, pruned = lab.REPORT[ordering, drop]
         for network, pair in zip(
-            ("badnet", "repaired", "goodnet"), (REFERENCE_B, *known), strict=True
+            ("badnet", "repaired", "goodnet"), (lab.REPORT_B, *known), strict=True
         ):
             for rate, reference in zip(("accuracy", "asr"), pair, strict=True):
                 measured = 100 * job.figures[f"{network}/test_{rate}"].rate

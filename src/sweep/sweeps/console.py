@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -14,11 +14,11 @@ from sweep.base.errors import SweepError
 from sweep.base.redact import without_password
 from sweep.jobs import plan
 from sweep.reports import summary
+from sweep.results import cautions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweep.jobs.config import Config
     from sweep.reports import tables
     from sweep.results.records import Record
     from sweep.tracking.store import Store
@@ -40,12 +40,12 @@ def show_plan(todo: plan.Plan) -> None:
     print(f"{todo.states()}\n{todo.needs()}")
 
 
-def show(rows: Sequence[Record], store: Store, run_id: str, config: Config) -> None:
+def show(rows: Sequence[Record], store: Store, run_id: str) -> None:
     """Print the figures of a sweep, its runs, and where to look at them."""
-    for section in summary.table(rows):
-        _print(replace(section, title=f"{section.title}, test sets, percent"))
-    if config.dataset.name == "lab":
-        _print(summary.beside_reference(rows))
+    for section in summary.printed(rows):
+        _print(section)
+    for text in cautions.of_jobs(rows):
+        print(f"Note: {text}")
     for row in rows:
         print(f"{row.run_id}  {summary.settings_name(row.settings)}")
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
@@ -53,11 +53,12 @@ def show(rows: Sequence[Record], store: Store, run_id: str, config: Config) -> N
 
 
 def _print(data: tables.Table) -> None:
-    if not data.lines:
-        return
-    table = Table(title=data.title, title_justify="left")
+    """Print a table in as few columns as its figures need: a terminal may have eighty."""
+    table = Table(title=data.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, column in enumerate(data.header):
-        table.add_column(column, justify="right", no_wrap=index == 0)
+        name, _, rest = column.partition(" ")
+        justify: Any = "left" if index < data.words else "right"
+        table.add_column(f"{name}\n{rest}".strip(), justify=justify, overflow="fold")
     for line in data.lines:
         table.add_row(*line)
     console().print(table)

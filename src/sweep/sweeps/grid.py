@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sweep.jobs.config import Config
     from sweep.reports import page
+    from sweep.results.paired import Answers
     from sweep.tracking.store import Store
 
 
@@ -80,8 +81,8 @@ def run(
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
             store.close_orphaned_runs(over=sweep_id(first))
-        rows = rows_of(todo, returns, store, sweep_id(first))
-        console.show(rows, store, run_id, first)
+        rows = _detailed(store, rows_of(todo, returns, store, sweep_id(first)))
+        console.show(rows, store, run_id)
         values = zip(waiting, map(value_of, returns), strict=False)
         failures = _refusals(todo, overrides)
         failures += [(command_of(overrides[i]), e) for i, e in values if isinstance(e, Exception)]
@@ -156,7 +157,7 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.
         files.write_text(folder / "summary.md", table)
         if summary.several_seeds(rows):
             files.write_text(folder / "summary_over_seeds.csv", summary.seeds_csv(rows))
-        records = _records(store, rows)
+        records = [row for row in rows if row.details is not None]
         runs = {page.strip_key(record): record.run_id for record in reversed(records)}
         pictures = store.read_all(list(runs.values()), "samples.png")
         strips = {key: pictures[run] for key, run in runs.items() if run in pictures}
@@ -167,13 +168,14 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.
     store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
 
 
-def _records(store: Store, rows: Sequence[Record]) -> list[Record]:
-    """What jobs' runs keep for the report; a run whose artifacts were deleted keeps nothing."""
+def _detailed(store: Store, rows: Sequence[Record]) -> list[Record]:
+    """Jobs with the details that their runs keep; none where the artifacts were deleted."""
     kept = store.read_all([row.run_id for row in rows], "result.json")
-    return [Record.from_json(text.decode(), run_id) for run_id, text in kept.items()]
+    found = {run: Record.from_json(text.decode(), run) for run, text in kept.items()}
+    return [found.get(row.run_id, row) for row in rows]
 
 
-def _answers(store: Store, records: Sequence[Record]) -> dict[str, comparison.Answers]:
+def _answers(store: Store, records: Sequence[Record]) -> dict[str, Answers]:
     """What jobs' networks answered to each test image, by run."""
     kept = store.read_all([record.run_id for record in records], "answers.npz")
     # Jobs whose B' is the same answer the same: of a thousand files few differ.

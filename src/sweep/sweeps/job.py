@@ -69,7 +69,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
             store.log_inputs(run_id, record.full.facts)
             store.log_result(run_id, record)
             brief = replace(record.brief, run_id=run_id)
-            note = {"sweep.row": brief.to_json(), "mlflow.note.content": summary.note(brief)}
+            note = {"sweep.row": brief.to_json(), "mlflow.note.content": artifacts.note(brief)}
             store.tag(run_id, note | _identify(config).tags())
     return brief
 
