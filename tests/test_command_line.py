@@ -172,6 +172,23 @@ def test_doubled_cells_run_once_and_failures_hide_nobody(checkout, done):
     assert "increasing" in said.stdout
 
 
+def test_a_layer_that_b_has_not_is_told_before_anything_heavy_is_loaded(checkout, done, client):
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    before = len(client.search_runs([experiment.experiment_id]))
+    script = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('loaded', {'tensorflow', 'keras', 'mlflow'}"
+        " & set(sys.modules)))\n"
+        f"sys.argv = {checkout.command('layer=Pool_3')[2:]!r}\n"
+        "from sweep.__main__ import main\nmain()\n"
+    )
+    said = checkout.run([sys.executable, "-c", script])
+    assert said.returncode == 1
+    assert "Received: layer=Pool_3. Did you mean pool_3?" in said.stderr
+    assert "loaded set()" in said.stdout
+    assert len(client.search_runs([experiment.experiment_id])) == before
+
+
 def test_a_failed_job_keeps_its_traceback(checkout, done, client):
     checkout.sweep("layer=fc_1")
     experiment = client.get_experiment_by_name("badnet-sweep")

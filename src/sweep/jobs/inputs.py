@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from sweep.base import files
 from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data.image_set import check_fit, open_sets
 from sweep.jobs.config import Objective, StandinDataset
+from sweep.models.load import read_badnet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sweep.attacks import standin
     from sweep.jobs.config import Config
@@ -104,29 +106,36 @@ def locate(config: Config) -> Inputs:
 
 
 def check(config: Config) -> None:
-    """Refuse files that a job could not use, without TensorFlow, MLflow or a store.
+    """Refuse files and layers that a job could not use, without TensorFlow, MLflow or a store.
 
-    A dataset that is still to be made passes, and so does what only B itself can tell.
+    A dataset that is still to be made passes, and so does what shows only when B runs.
 
     Raises:
-        SweepError: the first file that is missing, damaged or of the wrong form.
+        SweepError: the first file that is missing, damaged or of the wrong form, or a layer that B
+            has not.
     """
     inputs = find(config)
     made = isinstance(config.dataset, StandinDataset)
-    if config.badnet.path or not made:
-        check_model(inputs.badnet)
+    shape, classes = (None, None, None), sys.maxsize
+    if not made or inputs.badnet.is_file() or config.badnet.path:
+        network = read_badnet(inputs.badnet)
+        _check_layers(config.layers, [call.layer.name for call in network.calls])
+        shape = network.image.layer.settings.get("shape") or shape
+        classes = network.output.layer.settings.get("units", classes)
     if made and not all(path.is_file() for path in inputs.sets.values()):
         return
-    check_fit(open_sets(inputs.sets), (None, None, None), sys.maxsize)
+    check_fit(open_sets(inputs.sets), tuple(shape), classes)
 
 
-def check_model(path: Path) -> None:
-    """Refuse a B that is no readable file."""
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "nothing there"
-        raise ModelError(
-            f"{path}: the model must be a readable file. Received: {kind}. Check badnet.path."
-        )
+def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name.lower(), known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ModelError(
+                f"layer must name a layer of B. Received: layer={name}.{hint} "
+                f"Layers: {', '.join(known)}."
+            )
 
 
 def _settings(dataset: StandinDataset, seed: int) -> standin.Standin:

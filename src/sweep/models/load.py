@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import h5py
     import keras
 
-    from sweep.models.opening.network import Network
+    from sweep.models.opening.network import FlatNetwork, Network
 
 _ZIP = b"PK\x03\x04"
 
@@ -51,22 +51,30 @@ def load_badnet(path: Path) -> keras.Model:
         (n, height, width, channels) and one output (n, N).
 
     Raises:
-        ModelError: the file is missing or damaged, carries code or anything that is not known to
-            be inert, or is no such classifier.
+        ModelError: see `read_badnet`; or it is no such classifier.
+    """
+    return build(path, read_badnet(path))
+
+
+def read_badnet(path: Path) -> FlatNetwork:
+    """Read a classifier's layers and weights, without TensorFlow where the file describes them.
+
+    Raises:
+        ModelError: the file is missing or damaged, or carries code or anything that is not known
+            to be inert.
     """
     with hdf5.entered(), TemporaryDirectory(prefix="sweep-") as name:
         source = Path(name) / "source"
         start = _copy(path, source)
         try:
             network = _open_archive(path, source) if start == _ZIP else _open_hdf5(path, source)
-            flat = flatten(network)
+            return flatten(network)
         except allowlist.UnsafeError as unsafe:
             raise ModelError(f"{path}: {unsafe}") from None
         except RecursionError as deep:
             raise ModelError(
                 f"{path}: a model's description may not be nested without end."
             ) from deep
-    return build(path, flat)
 
 
 def _copy(path: Path, copy: Path) -> bytes:
