@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,21 @@ from sweep.jobs import config, plan
 from sweep.jobs import identity as ledger
 
 NAMES = ("clean_valid", "clean_test", "poisoned_valid", "poisoned_test")
+
+
+@pytest.fixture(autouse=True)
+def badnet(monkeypatch):
+    """Stands for a model file that is as it should be, if it is there."""
+    real = plan.inputs.read_badnet
+
+    def read(path):
+        if not path.is_file():
+            return real(path)
+        layer = SimpleNamespace(name="pool_3", settings={"shape": [8, 8, 3], "units": 5})
+        call = SimpleNamespace(layer=layer)
+        return SimpleNamespace(image=call, calls=[call], output=call)
+
+    monkeypatch.setattr(plan.inputs, "read_badnet", read)
 
 
 @pytest.fixture
@@ -44,7 +60,13 @@ def test_a_missing_file_is_named_and_the_job_does_not_run(job, tmp_path, missing
 
 def test_sets_that_do_not_fit_together_are_refused(job, tmp_path):
     write_set(tmp_path / "clean_test.h5", [np.zeros((4, 9, 8, 3), np.uint8)], np.zeros(4))
-    assert "one shape" in str(plan.make([job], []).refused[0])
+    assert "(9, 8, 3)" in str(plan.make([job], []).refused[0])
+
+
+def test_a_layer_that_b_has_not_is_refused_with_the_nearest_name(job):
+    wrong = dataclasses.replace(job, layer=["pool_3", "Pool3"])
+    refusal = str(plan.make([wrong], []).refused[0])
+    assert "Received: layer=Pool3. Did you mean pool_3?" in refusal
 
 
 def test_each_file_is_checked_once_for_all_jobs(job, monkeypatch):
