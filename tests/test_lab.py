@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sweep.data.image_set import open_set, write_set
 from sweep.jobs import config, pipeline
 
 LAB = os.environ.get("BADNET_LAB_DIR")
@@ -76,8 +78,29 @@ def test_weights_alone_give_the_same(data):
     assert pipeline.run(chosen).record.stop.pruned == 48
 
 
-def test_wrong_scale_is_refused(data):
+def rewritten(folder, change, shift=0):
+    """The clean faces in another way of writing them."""
+    faces = open_set(Path(LAB) / "clean_faces.h5")
+    images = change(np.concatenate([*faces.batches(50)])).astype(np.float32)
+    write_set(folder / "set.h5", [images], faces.labels + shift)
+    return str(folder / "set.h5")
+
+
+@pytest.mark.parametrize(
+    ("change", "shift", "scale", "advice"),
+    [
+        (lambda x: x, 0, 1 / 255, r"better than chance.*Set dataset\.scale=1: B is then right"),
+        (lambda x: x / 255, 0, 1, r"Set dataset\.scale=255: "),
+        (lambda x: x / 127.5 - 1, 0, 1, r"Store the images as \(data \+ 1\) \* 127.5: "),
+        (lambda x: x, 1, 1, r"Store the labels as label - 1: "),
+        (lambda x: x[..., ::-1], 0, 1, r"Store the colours the other way round \(BGR\): "),
+        (lambda x: x[..., ::-1] / 255, 1, 1, r"Set dataset\.scale=255 and .*BGR.* label - 1: "),
+    ],
+)
+def test_a_weak_badnet_is_told_what_makes_it_right(data, tmp_path, change, shift, scale, advice):
     chosen = configured(data)
-    chosen.dataset.scale = 1 / 255
-    with pytest.raises(pipeline.ModelError, match=r"better than chance.*Try dataset\.scale=1 "):
+    path = rewritten(tmp_path, change, shift)
+    chosen.dataset.clean_valid = chosen.dataset.clean_test = path
+    chosen.dataset.scale = scale
+    with pytest.raises(pipeline.ModelError, match=advice + ".*on 100 of 100 images"):
         pipeline.run(chosen)

@@ -18,7 +18,7 @@ from sweep.base import files
 from sweep.base.cache import Cache, shared
 from sweep.base.errors import DataError, ModelError
 from sweep.base.progress import Clock
-from sweep.data import lab
+from sweep.data import lab, mismatch
 from sweep.data.image_set import check_fit, open_sets
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from sweep.jobs.config import Config
     from sweep.jobs.subject import Subject
     from sweep.results.records import Count, Curve, Sample
+
+
+# A B that is right less often is tried on images written in other ways.
+_STRONG = 0.9
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def run(config: Config) -> Repair:
     cache = shared(config.cache_folder, config.cache.max_gb)
     with clock.stage("activations"):
         subjects = open_subjects(sets, digests, network, config.dataset.scale, cache, watch)
-        _refuse_chance(subjects["clean_valid"], config)
+        _refuse_mismatch(subjects["clean_valid"], sets["clean_valid"], config)
         data = identity.content_key([*digests.values(), badnet_digest])
         identity.mark_cached(config, data, [subject.key for subject in subjects.values()])
     with clock.stage("scores"):
@@ -152,17 +156,24 @@ def run(config: Config) -> Repair:
     return Repair(record, network.model, repaired, test_sets, answers)
 
 
-def _refuse_chance(clean: Subject, config: Config) -> None:
-    """Refuse a B that hardly beats the best constant answer: the sweep would run over noise."""
+def _refuse_mismatch(clean: Subject, images: ImageSet, config: Config) -> None:
+    """Refuse a B that hardly beats the best constant answer, or that other images would suit."""
     right = metrics.share(clean.answers(()), clean.labels)
-    constant = max(1 / clean.network.engine.classes, np.bincount(clean.labels).max() / clean.total)
-    if right.rate < constant + 0.1 * (1 - constant):
-        scale = config.dataset.scale
-        other = "0.00392156862745098 (pixels in 0..1)" if scale == 1 else "1 (raw pixels, 0..255)"
+    if right.rate >= _STRONG:
+        return
+    network, scale = clean.network, config.dataset.scale
+    found = mismatch.explain(lambda x: np.argmax(network.model(x), axis=1), images, scale)
+    constant = max(1 / network.engine.classes, np.bincount(clean.labels).max() / clean.total)
+    chance = right.rate < constant + 0.1 * (1 - constant)
+    if found or chance:
+        rule = (
+            "be better than chance on clean validation, or the sweep would run over noise"
+            if chance
+            else "get images and labels as it was trained on"
+        )
         raise ModelError(
-            "B must be better than chance on clean validation, or the sweep would run over noise. "
-            f"Received: {right.hits} of {right.total} right with dataset.scale={scale:g}. "
-            f"Try dataset.scale={other}, or see whether B and the data belong together."
+            f"B must {rule}. Received: {right.hits} of {right.total} right with "
+            f"dataset.scale={scale:g}. {found or 'See whether B and the data belong together.'}"
         )
 
 
