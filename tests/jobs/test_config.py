@@ -1,7 +1,9 @@
 """Mistakes on the command line: one sentence, at once, and nothing is started."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from hydra_plugins.badnet_sweep._composing import SweepLoader
+from sweep import __version__
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
 from sweep.jobs import config
@@ -46,6 +49,11 @@ def say(*overrides, cwd=None):
         (["dataset=files"], ["dataset.clean_valid must be given"]),
         (["curve=half"], ["curve", "half", "full, until_drop"]),
         (["layer=[]"], ["layer must be the name of a layer"]),
+        (["layer=5"], ["layer must be the name of a layer", "Received: layer=5"]),
+        (["drop=2"], ["drop must lie between 0 and 1", "2% is 0.02."]),
+        (["drop=2%"], ["drop cannot take that value", "2% is 0.02."]),
+        (["study=criteria"], ["study is not a setting but a group", "Write +study="]),
+        (["tracking.experiment=a(b"], ["quotes within quotes"]),
     ],
 )
 def test_a_mistake_gets_one_sentence(overrides, words, tmp_path):
@@ -77,6 +85,33 @@ def test_help_mistakes_and_plans_load_and_make_nothing(words, tmp_path):
     assert "loaded set()" in said.stdout, said.stderr
     assert "plan=true" not in words or "2 jobs: 2 not run before" in said.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_our_own():
+    assert say("--version").stdout == f"badnet-sweep {__version__}\n"
+
+
+def test_hydras_own_sweeper_does_not_plan(tmp_path):
+    said = say("hydra/sweeper=basic", "plan=true", *(f"paths.{n}={tmp_path}/{n}" for n in PLACES))
+    assert said.returncode == 1
+    assert "error: plan=true must have a sweeper that plans" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("seconds", [0.2, 0.7])
+def test_an_early_end_is_no_traceback(number, seconds, tmp_path):
+    places = [f"paths.{name}={tmp_path}/{name}" for name in PLACES]
+    command = [sys.executable, "-m", "sweep", *places, f"hydra.sweep.dir={tmp_path}/multirun"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(number)
+        time.sleep(0.1)
+        process.send_signal(number)  # twice, as by who has no patience
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    # At the very start Python itself still ends by the signal.
+    assert process.returncode in (128 + number, -number)
 
 
 @pytest.fixture

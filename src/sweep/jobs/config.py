@@ -4,6 +4,7 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 """
 
 # Hydra reads the annotations, so they must not be strings.
+# ruff: noqa: RUF009 - `_setting` gives fields
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -50,28 +51,31 @@ class Objective(Enum):
     oracle = "oracle"
 
 
+def _setting(default: Any, words: str) -> Any:
+    """A setting with its default and what `--help` says of it."""
+    made = {"default_factory": default} if isinstance(default, type) else {"default": default}
+    return field(**made, metadata={"help": words})
+
+
 @dataclass
 class Criterion:
-    """Which function scores the channels; its own parameters stand in `params`."""
+    """Which function scores the channels."""
 
     name: str = MISSING
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = _setting(dict, "the criterion's own parameters, by name")
 
 
 @dataclass
 class Dataset:
-    """Four image sets, and B where the dataset brings one.
-
-    `scale` is the factor on pixel values (0..255) before B sees them.
-    """
+    """Four image sets, and B where the dataset brings one."""
 
     name: str = MISSING
-    clean_valid: str = MISSING
-    clean_test: str = MISSING
-    poisoned_valid: str = MISSING
-    poisoned_test: str = MISSING
-    badnet: str | None = None
-    scale: float = 1.0
+    clean_valid: str = _setting(MISSING, "clean images that may steer choices")
+    clean_test: str = _setting(MISSING, "clean images that are reported alone")
+    poisoned_valid: str = _setting(MISSING, "images with the trigger, labelled with the target")
+    poisoned_test: str = _setting(MISSING, "the same, reported alone")
+    badnet: str | None = _setting(None, "B's file, which the dataset brings")
+    scale: float = _setting(1.0, "factor on pixel values (0..255) before B sees them")
 
 
 @dataclass
@@ -83,72 +87,76 @@ class StandinDataset(Dataset):
     poisoned_valid: str = ""
     poisoned_test: str = ""
     scale: float = training.SCALE
-    identities: int = standin.Standin.identities
-    train: int = standin.Standin.train
-    valid: int = standin.Standin.valid
-    test: int = standin.Standin.test
-    poison_rate: float = standin.Standin.poison_rate
-    epochs: int = standin.Standin.epochs
-    batch_size: int = standin.Standin.batch_size
-    learning_rate: float = standin.Standin.learning_rate
+    identities: int = _setting(standin.Standin.identities, "people, and so B's classes")
+    train: int = _setting(standin.Standin.train, "training images a person")
+    valid: int = _setting(standin.Standin.valid, "validation images a person")
+    test: int = _setting(standin.Standin.test, "test images a person")
+    poison_rate: float = _setting(
+        standin.Standin.poison_rate, "part of the training images that bear trigger and target"
+    )
+    epochs: int = _setting(standin.Standin.epochs, "epochs of training")
+    batch_size: int = _setting(standin.Standin.batch_size, "training images a step")
+    learning_rate: float = _setting(
+        standin.Standin.learning_rate, "at the start; it falls to nothing towards the end"
+    )
 
 
 @dataclass
 class Badnet:
-    """B's file where the dataset does not bring one."""
+    """B where the dataset does not bring one."""
 
-    path: str | None = None
+    path: str | None = _setting(None, "B's file, where the dataset does not bring one")
 
 
 @dataclass
 class Paths:
     """Where data and runs lie."""
 
-    data: str = MISSING
-    mlruns: str = MISSING
+    data: str = _setting(MISSING, "folder of data sets and caches")
+    mlruns: str = _setting(MISSING, "folder of the MLflow store")
 
 
 @dataclass
 class Tracking:
-    """Where runs are grouped, which sweep a job belongs to, and whether G can be served."""
+    """How runs are tracked."""
 
-    experiment: str = "badnet-sweep"
+    experiment: str = _setting("badnet-sweep", "the MLflow experiment")
     sweep: str = MISSING
-    log_model: bool = True
+    log_model: bool = _setting(True, "log G as a model that MLflow serves: one more copy on disk")
 
 
 @dataclass
 class Cache:
-    """Where arrays are cached (`paths.data`/cache if empty), and how large that may grow."""
+    """Arrays that jobs share."""
 
-    folder: str = ""
-    max_gb: float = 20.0
+    folder: str = _setting("", "where arrays are cached; cache under paths.data if empty")
+    max_gb: float = _setting(20.0, "limit in 10^9 bytes; the longest unused go first")
 
 
 @dataclass
 class Config:
     """One job."""
 
-    ordering: Ordering = Ordering.increasing
-    drop: float = 0.02
-    seed: int = 0
+    ordering: Ordering = _setting(Ordering.increasing, "end of the scores that goes first")
+    drop: float = _setting(0.02, "X: B' is the first step that lost X of clean accuracy or more")
+    seed: int = _setting(0, "steers everything random")
     criterion: Criterion = MISSING
     dataset: Dataset = MISSING
     badnet: Badnet = field(default_factory=Badnet)
-    layer: Any = "pool_3"
-    curve: CurveMode = CurveMode.full
+    layer: Any = _setting("pool_3", "layer, or [list], whose channels are scored and removed")
+    curve: CurveMode = _setting(CurveMode.full, "where the curve ends: last channel or B'")
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
     cache: Cache = field(default_factory=Cache)
-    objective: Objective = Objective.none
+    objective: Objective = _setting(Objective.none, "what a search maximises")
     trial: str = ""
-    plan: bool = False
-    rerun: bool = False
+    plan: bool = _setting(False, "print what would run, and run nothing")
+    rerun: bool = _setting(False, "run jobs again whose results are there")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names in `layer`, one or several."""
-        return (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+        return tuple(self.layer) if isinstance(self.layer, list) else (self.layer,)
 
     @property
     def cache_folder(self) -> Path:
@@ -213,6 +221,10 @@ def typed(composed: DictConfig) -> Config:
     return config
 
 
+# What to type instead of a value that breaks its rule.
+_HINTS: dict[str, Callable[[Any], str]] = {
+    "drop": lambda value: f" {value:g}% is {value / 100:g}." if 1 <= value < 100 else ""
+}
 _FRACTION: tuple[Callable[[Any], bool], str] = (
     lambda value: 0 < value < 1,
     "lie between 0 and 1, both excluded",
@@ -252,7 +264,8 @@ def check(config: Config) -> None:
     for name, (holds, rule) in rules.items():
         value = attrgetter(name)(config)
         if not holds(value):
-            raise ConfigError(f"{name} must {rule}. Received: {name}={value}.")
+            hint = _HINTS.get(name, lambda _: "")(value)
+            raise ConfigError(f"{name} must {rule}. Received: {name}={value}.{hint}")
     if {type(name) for name in config.layers} != {str} or "" in config.layers:
         raise ConfigError(
             "layer must be the name of a layer, or a list of names. "
@@ -291,3 +304,9 @@ def describe(config: Config) -> dict[str, object]:
         if part.name not in _UNTOLD:
             walk(part.name, getattr(config, part.name))
     return flat
+
+
+def words_of(kind: type) -> dict[str, str]:
+    """What each setting of a part of the configuration is, where that needs words."""
+    parts = [part for base in reversed(kind.__mro__) if is_dataclass(base) for part in fields(base)]
+    return {part.name: part.metadata["help"] for part in parts if "help" in part.metadata}

@@ -46,10 +46,15 @@ def show(rows: Sequence[Record], store: Store, run_id: str) -> None:
         _print(section)
     for text in cautions.of_jobs(rows):
         print(f"Note: {text}")
-    for row in rows:
-        print(f"{row.run_id}  {summary.settings_name(row.settings)}")
+    show_jobs(rows)
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
     print(f"Runs lie in {without_password(store.uri)}; look at them with: {store.page(run_id)}")
+
+
+def show_jobs(rows: Sequence[Record]) -> None:
+    """Print a line for each job: its run and its name."""
+    for row in rows:
+        print(f"{row.run_id}  {summary.settings_name(row.settings)}")
 
 
 def _print(data: tables.Table) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sweep.base import progress
+from sweep.base.interrupts import exit_code
 from sweep.base.redact import without_password
 from sweep.jobs.config import root
 from sweep.reports import tables
@@ -58,28 +58,15 @@ def joined_run(store: Store, identity: str, settings: Mapping[str, object]) -> I
         yield run_id
 
 
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM: ends the job at hand as Ctrl-C does."""
-
-
 def interruptible(
     launch: Callable[[], Sequence[JobReturn]], jobs: int = 0
 ) -> tuple[int, list[JobReturn]]:
     """Run jobs; an exit code for an interruption, or 0, and what Hydra gave back."""
-
-    def terminate(_number: int, _frame: object) -> None:
-        raise _TerminatedError
-
-    before = signal.signal(signal.SIGTERM, terminate)
     try:
         with progress.display(jobs):
             return 0, list(launch())
-    except _TerminatedError:
-        return 128 + signal.SIGTERM, []
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT, []
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except KeyboardInterrupt as error:
+        return exit_code(error), []
 
 
 def value_of(job: JobReturn) -> Any:
