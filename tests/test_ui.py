@@ -17,8 +17,8 @@ def folder(tmp_path, monkeypatch):
     """A store with one experiment, as far as the page needs it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
-        store.execute("CREATE TABLE experiments (experiment_id INTEGER, name TEXT)")
-        store.execute("INSERT INTO experiments VALUES (7, 'mine')")
+        store.execute("CREATE TABLE experiments (experiment_id, name, lifecycle_stage)")
+        store.execute("INSERT INTO experiments VALUES (7, 'mine', 'active')")
     return tmp_path
 
 

@@ -124,7 +124,7 @@ def page(browser):
 
 def test_the_runs_page_shows_settings_and_figures_and_compares(page, sweep, address):
     page.goto(_jobs_page(sweep, address))
-    page.get_by_role("columnheader", name="goodnet/test_asr").first.wait_for()
+    page.get_by_role("columnheader", name="G ASR").first.wait_for()
     page.get_by_text("6 matching runs").wait_for()
     page.locator(".ag-header-select-all input").first.check(force=True)
     page.get_by_test_id("runs-compare-button").click()

@@ -58,10 +58,10 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
     store = find_store(mlruns, experiment)
     run_id, _ = store.find_run(run_id)
     past, text = store.job(run_id), store.read(run_id, "config.yaml")
-    if past.status != "FINISHED" or past.record is None or text is None:
+    if past is None or past.status != "FINISHED" or past.record is None or text is None:
         raise StoreError(
-            f"RUN_ID must name a finished job's run. Received: {run_id}, a run that is no job, "
-            f"{past.status}, or without its config.yaml. "
+            f"RUN_ID must name a finished job's run. Received: {run_id}, a run that is no job, has "
+            "not finished, or lost its config.yaml. "
             "Take one from the end of a sweep's output or from `python -m sweep.ui`."
         )
     config.register()

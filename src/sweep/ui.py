@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +58,12 @@ def page(mlruns: Path, host: str, port: int, experiment: str) -> str:
     """The address of an experiment's jobs; of MLflow's first page if the store is not at hand."""
     address = f"http://{host}:{port}"
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
-    found = None if elsewhere else database.experiment_id(database.path(mlruns), experiment)
-    if found is None:
-        return address
+    try:
+        found = None if elsewhere else database.experiment(database.path(mlruns), experiment)
+    except sqlite3.Error:
+        found = None
     query = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
-    return f"{address}/#/experiments/{found}/runs?{query}"
+    return f"{address}/#/experiments/{found[0]}/runs?{query}" if found else address
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

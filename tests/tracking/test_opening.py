@@ -12,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sweep.base.errors import StoreError
-from sweep.tracking import history, opening
+from sweep.tracking import by_sqlite, opening
 from sweep.tracking.failures import passes
 
 
@@ -63,7 +63,7 @@ def test_an_error_of_a_database_that_does_not_pass_is_not_waited_for(mlruns, mon
     def fails(*_args):
         raise sqlite3.ProgrammingError("without a name of SQLite's")
 
-    monkeypatch.setattr(history, "read", fails)
+    monkeypatch.setattr(by_sqlite, "find", fails)
     store = opening.open_store(mlruns, "test")
     with pytest.raises(StoreError, match="without a name"):
         store.past_jobs()
@@ -164,24 +164,6 @@ def test_an_experiment_whose_files_lie_elsewhere_on_purpose_stays_there(here, ml
     store = opening.open_store(moved, "own")
     assert store.read(run, "file.txt") == b"content"
     assert store.client.get_experiment_by_name("own").artifact_location == elsewhere
-
-
-def test_a_deleted_experiment_is_told_with_the_way_out(store, mlruns):
-    store.client.delete_experiment(store.experiment_id)
-    name = store.client.get_experiment(store.experiment_id).name
-    opening.forget()
-    with pytest.raises(StoreError, match=f"{name}.*deleted.*restore.*tracking.experiment="):
-        opening.open_store(mlruns, name)
-    store.client.restore_experiment(store.experiment_id)
-    assert opening.open_store(mlruns, name).experiment_id == store.experiment_id
-
-
-def test_what_is_to_be_read_is_not_created(store, mlruns, monkeypatch):
-    name = store.client.get_experiment(store.experiment_id).name
-    assert opening.find_store(mlruns, name).experiment_id == store.experiment_id
-    with pytest.raises(StoreError, match=f"Received: {name}y.*{name}"):
-        opening.find_store(mlruns, f"{name}y")
-    assert store.client.get_experiment_by_name(f"{name}y") is None
 
 
 def test_a_store_to_be_read_is_not_created(tmp_path):

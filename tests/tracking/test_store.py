@@ -17,7 +17,7 @@ from sweep.base import processes
 from sweep.base.errors import StoreError
 from sweep.jobs.identity import Identity
 from sweep.results import records
-from sweep.tracking import history
+from sweep.tracking import history, opening
 from sweep.tracking.origin import GIT
 
 
@@ -170,7 +170,7 @@ def test_files_of_jobs_that_were_found_are_read_without_asking_for_each(
     with store.run("job", {"sweep.kind": "job"}) as run_id:
         store.log_files(run_id, files)
     store.past_jobs()
-    monkeypatch.setattr(store, "client", None)
+    monkeypatch.setattr(store._runs, "_inner", None)
     assert store.read_all([run_id], "a.txt") == {run_id: b"kept"}
 
 
@@ -276,8 +276,7 @@ def test_a_store_that_is_lost_is_no_run_without_files(store, monkeypatch):
     def lost(*_args, **_options):
         raise MlflowException("connection refused", TEMPORARILY_UNAVAILABLE)
 
-    inner = store.client._inner
-    monkeypatch.setattr(inner, "get_run", lost)
+    monkeypatch.setattr(store._runs._inner, "find", lost)
     monkeypatch.setattr(retry, "_FIRST_WAIT", 1000)
     store._places.clear()
     with pytest.raises(StoreError, match="connection refused"):
@@ -290,10 +289,28 @@ def test_ctrl_c_while_the_store_is_away_ends_the_job_and_waits_little(store, mon
 
     def work():
         with store.run("one", {}):
-            monkeypatch.setattr(store.client._inner, "set_terminated", lost)
+            monkeypatch.setattr(store._runs._inner, "set_status", lost)
             raise KeyboardInterrupt
 
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         work()
     assert time.monotonic() - start < 15
+
+
+def test_a_deleted_experiment_is_told_with_the_way_out(store, mlruns):
+    store.client.delete_experiment(store.experiment_id)
+    name = store.client.get_experiment(store.experiment_id).name
+    opening.forget()
+    with pytest.raises(StoreError, match=f"{name}.*deleted.*restore.*tracking.experiment="):
+        opening.open_store(mlruns, name)
+    store.client.restore_experiment(store.experiment_id)
+    assert opening.open_store(mlruns, name).experiment_id == store.experiment_id
+
+
+def test_what_is_to_be_read_is_not_created(store, mlruns, monkeypatch):
+    name = store.client.get_experiment(store.experiment_id).name
+    assert opening.find_store(mlruns, name).experiment_id == store.experiment_id
+    with pytest.raises(StoreError, match=f"Received: {name}y.*{name}"):
+        opening.find_store(mlruns, f"{name}y")
+    assert store.client.get_experiment_by_name(f"{name}y") is None

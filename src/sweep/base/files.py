@@ -58,6 +58,26 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def link_all(source: Path, target: Path) -> None:
+    """Have the files of one folder in another as well, by links where the disk allows it."""
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            link(path, place)
+
+
+def link(source: Path, target: Path) -> None:
+    """Have a file under a second name, whole or not at all; on another disk it is copied."""
+    with replacing(target) as draft:
+        try:
+            os.link(source, draft)
+        except OSError:
+            shutil.copyfile(source, draft)
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write a text file whole or not at all."""
     with replacing(path) as draft:

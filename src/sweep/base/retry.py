@@ -48,6 +48,10 @@ class Retrying:
         """The same with another time to wait."""
         return Retrying(self._inner, self._passes, self._check, seconds)
 
+    def around(self, inner: Any) -> Retrying:
+        """The same for another object."""
+        return Retrying(inner, self._passes, self._check, self._seconds)
+
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         deadline, wait = time.monotonic() + self._seconds, _FIRST_WAIT
         while True:

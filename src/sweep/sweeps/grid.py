@@ -22,7 +22,7 @@ from sweep.jobs.config import Objective, describe, root
 from sweep.reports import comparison, summary, tables
 from sweep.results.records import Record
 from sweep.sweeps import console
-from sweep.sweeps.invocation import command_of, interruptible, parent_run, value_of
+from sweep.sweeps.invocation import command_of, ending, interruptible, parent_run, value_of
 from sweep.sweeps.job import sweep_id
 from sweep.tracking import history
 from sweep.tracking.origin import git_state
@@ -80,28 +80,32 @@ def run(
         if waiting:
             chosen = [overrides[index] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
-            store.close_orphaned_runs(over=sweep_id(first))
-        rows = _detailed(store, rows_of(todo, returns, store, sweep_id(first)))
-        console.show(rows, store, run_id)
-        values = zip(waiting, map(value_of, returns), strict=False)
-        failures = _refusals(todo, overrides)
-        failures += [(command_of(overrides[i]), e) for i, e in values if isinstance(e, Exception)]
-        failed = console.show_failures(failures)
-        about = page.About(
-            name=f"sweep {sweep_id(first)}",
-            command=command,
-            when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-            jobs=len(configs),
-            git=git_state(root()),
-        )
-        _log_summary(store, run_id, rows, about)
-        if ended:
-            left = len(configs) - len(rows)
-            print(
-                f"interrupted: {left} of {len(configs)} jobs are left; the same command goes on",
-                file=sys.stderr,
+        with ending(store, ended) as store:
+            if waiting:
+                store.close_orphaned_runs(over=sweep_id(first))
+            rows = _detailed(store, rows_of(todo, returns, store, sweep_id(first)))
+            console.show(rows, store, run_id)
+            values = zip(waiting, map(value_of, returns), strict=False)
+            failures = _refusals(todo, overrides)
+            failures += [
+                (command_of(overrides[i]), e) for i, e in values if isinstance(e, Exception)
+            ]
+            failed = console.show_failures(failures)
+            about = page.About(
+                name=f"sweep {sweep_id(first)}",
+                command=command,
+                when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+                jobs=len(configs),
+                git=git_state(root()),
             )
-            raise SystemExit(ended)
+            _log_summary(store, run_id, rows, about)
+            if ended:
+                left = len(configs) - len(rows)
+                print(
+                    f"interrupted: {left} of {len(configs)} jobs are left; "
+                    "the same command goes on",
+                    file=sys.stderr,
+                )
         if failed:
             raise SystemExit(1)
 
@@ -165,6 +169,7 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.
         if comparison.is_wanted(records):
             table = comparison.write(folder, records, _answers(store, records))
         store.log_files(run_id, folder)
+    store.log_best(run_id, [job for job in records if summary.sees(job) != "oracle"])
     store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
 
 
@@ -172,6 +177,12 @@ def _detailed(store: Store, rows: Sequence[Record]) -> list[Record]:
     """Jobs with the details that their runs keep; none where the artifacts were deleted."""
     kept = store.read_all([row.run_id for row in rows], "result.json")
     found = {run: Record.from_json(text.decode(), run) for run, text in kept.items()}
+    if len(found) < len(rows):
+        print(
+            f"The files of {len(rows) - len(found)} of {len(rows)} finished jobs were removed from "
+            "the store: the report leaves these jobs out. rerun=true does them again.",
+            file=sys.stderr,
+        )
     return [found.get(row.run_id, row) for row in rows]
 
 

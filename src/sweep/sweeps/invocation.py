@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sweep.base import progress
+from sweep.base.errors import SweepError
 from sweep.base.interrupts import exit_code
 from sweep.base.redact import without_password
 from sweep.jobs.config import root
@@ -67,6 +68,27 @@ def interruptible(
             return 0, list(launch())
     except KeyboardInterrupt as error:
         return exit_code(error), []
+
+
+@contextmanager
+def ending(store: Store, ended: int) -> Iterator[Store]:
+    """The end of an invocation; an interrupted one ends as such, though its store is away.
+
+    Args:
+        store: where its runs are; the block gets one that is not waited for long.
+        ended: the exit code of an interruption, or 0.
+
+    Raises:
+        SystemExit: the invocation was interrupted.
+    """
+    try:
+        yield store.hurried() if ended else store
+    except SweepError as error:
+        if not ended:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    if ended:
+        raise SystemExit(ended)
 
 
 def value_of(job: JobReturn) -> Any:

@@ -14,6 +14,7 @@ from sweep.base import progress
 from sweep.jobs import identity as ledger
 from sweep.jobs.config import Config, describe, root
 from sweep.reports import summary
+from sweep.tracking import history
 from sweep.tracking.origin import GIT, git_state
 
 if TYPE_CHECKING:
@@ -67,10 +68,9 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
                 if config.tracking.log_model and repair.test_sets:
                     store.log_goodnet(run_id, Path(drafts) / "goodnet.keras", record.full.facts)
             store.log_inputs(run_id, record.full.facts)
-            store.log_result(run_id, record)
             brief = replace(record.brief, run_id=run_id)
-            note = {"sweep.row": brief.to_json(), "mlflow.note.content": artifacts.note(brief)}
-            store.tag(run_id, note | _identify(config).tags())
+            note = {"mlflow.note.content": artifacts.note(brief)} | history.record_tags(brief)
+            store.log_result(run_id, record, note | _identify(config).tags())
     return brief
 
 

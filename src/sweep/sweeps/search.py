@@ -16,7 +16,7 @@ from sweep.reports import study as findings
 from sweep.results import goals
 from sweep.results.records import Record
 from sweep.sweeps import console, study
-from sweep.sweeps.invocation import command_of, interruptible, joined_run, value_of
+from sweep.sweeps.invocation import command_of, ending, interruptible, joined_run, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,19 +95,19 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
     with joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
         ended, errors = worker.work()
-        store.close_orphaned_runs()
-        console.show_failures(errors)
-        done = len(findings.complete(kept))
-        if done and not ended:
-            tests = _Tests(space, compose, launch, identity, settings.n_trials)
-            _report(kept, goal, store, run_id, tests if done >= settings.n_trials else None)
-        if ended:
-            print(
-                f"interrupted: {done} of {settings.n_trials} trials are done; "
-                "the same command goes on",
-                file=sys.stderr,
-            )
-            raise SystemExit(ended)
+        with ending(store, ended) as store:
+            store.close_orphaned_runs()
+            console.show_failures(errors)
+            done = len(findings.complete(kept))
+            if done and not ended:
+                tests = _Tests(space, compose, launch, identity, settings.n_trials)
+                _report(kept, goal, store, run_id, tests if done >= settings.n_trials else None)
+            if ended:
+                print(
+                    f"interrupted: {done} of {settings.n_trials} trials are done; "
+                    "the same command goes on",
+                    file=sys.stderr,
+                )
         if done < settings.n_trials:
             raise SystemExit(1)
 

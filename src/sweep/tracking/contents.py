@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from sweep.tracking.view import SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mlflow.entities import DatasetInput
 
     from sweep.results.records import Record
-
-    Value = tuple[str, float, int]
+    from sweep.tracking.runs import Value
 
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
-
-
-def metrics(values: Iterable[Value]) -> list[Metric]:
-    """Metrics from name, value and step."""
-    now = int(time.time() * 1000)
-    return [Metric(name, value, now, step) for name, value, step in values]
 
 
 def values(job: Record) -> Iterator[Value]:
@@ -30,6 +24,8 @@ def values(job: Record) -> Iterator[Value]:
     # MLflow's compare page draws the metric that was logged first.
     for name in sorted(job.figures, key=lambda name: not name.startswith("goodnet/test")):
         yield name, job.figures[name].rate, 0
+    for name, value in short(job).items():
+        yield name, value, 0
     yield "pruned_channels", job.stop.pruned, 0
     yield "drop_reached", float(job.stop.reached), 0
     details, curve = job.full, job.full.curve
@@ -45,8 +41,27 @@ def values(job: Record) -> Iterator[Value]:
     yield "system/peak_memory_megabytes", max(details.peak_bytes.values(), default=0) / 1e6, 0
 
 
+def short(job: Record) -> dict[str, float]:
+    """What matters most, under names that MLflow's narrow columns show whole."""
+    known = {name: job.figures.get(figure) for name, figure in SHORT.items()}
+    return {name: count.rate for name, count in known.items() if count}
+
+
+def best(jobs: Sequence[Record]) -> Record | None:
+    """The job whose B' is best on validation, and which saw the test sets, if there is one."""
+    tested = [job for job in jobs if short(job)]
+    return max(tested, key=_merit, default=None)
+
+
+def _merit(job: Record) -> float:
+    accuracy, attack = (job.figures.get(f"repaired/valid_{rate}") for rate in ("accuracy", "asr"))
+    return (accuracy.rate if accuracy else 0.0) - (attack.rate if attack else 0.0)
+
+
 def inputs(facts: Mapping[str, Any]) -> list[DatasetInput]:
     """The image sets that a job read; `facts` as in `Details`."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     found = []
     for name, entry in facts["sets"].items():
         source = json.dumps({"uri": entry["file"]})

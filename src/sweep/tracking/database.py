@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -13,7 +13,7 @@ from sweep.base.errors import StoreError
 from sweep.tracking.view import VIEW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _WAIT_SECONDS = 60
 # Where MLflow keeps the places of artifacts: table, key, column, and what stands before the key.
@@ -52,7 +52,7 @@ def artifacts(mlruns: Path) -> str:
     return (mlruns / "artifacts").resolve().as_uri()
 
 
-def rows(database: Path, query: str, values: Sequence[object] = ()) -> list[tuple[str, ...]]:
+def rows(database: Path, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """The answer to a query; nothing is written.
 
     Raises:
@@ -63,13 +63,43 @@ def rows(database: Path, query: str, values: Sequence[object] = ()) -> list[tupl
         return connection.execute(query, values).fetchall()
 
 
-def experiment_id(database: Path, name: str) -> str | None:
-    """The id of an experiment, or None where the database cannot be read or has none."""
-    try:
-        found = rows(database, "SELECT experiment_id FROM experiments WHERE name = ?", (name,))
-    except sqlite3.Error:
-        return None
-    return str(found[0][0]) if found else None
+@contextmanager
+def writing(database: Path) -> Iterator[sqlite3.Connection]:
+    """A connection whose changes are all made when the block ends well, or none.
+
+    Raises:
+        sqlite3.Error: the database cannot be written.
+    """
+    connection = sqlite3.connect(database, timeout=_WAIT_SECONDS, isolation_level=None)
+    with closing(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+def experiment(database: Path, name: str) -> tuple[str, str] | None:
+    """Id and lifecycle of an experiment, or None where there is none.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    found = rows(
+        database, "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?", (name,)
+    )
+    return (str(found[0][0]), found[0][1]) if found else None
+
+
+def revision(database: Path) -> str:
+    """The revision of the database's schema.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    return "".join(line[0] for line in rows(database, "SELECT version_num FROM alembic_version"))
 
 
 def follow_move(mlruns: Path) -> None:
@@ -79,7 +109,7 @@ def follow_move(mlruns: Path) -> None:
     Those of a run that are not here stay where they are.
     """
     place = artifacts(mlruns)
-    with closing(sqlite3.connect(path(mlruns), timeout=_WAIT_SECONDS)) as connection, connection:
+    with writing(path(mlruns)) as connection:
         own = [str(one) for (one,) in connection.execute(_OWN_EXPERIMENTS, (_VIEW_TAG,)).fetchall()]
         marks = ", ".join("?" * len(own))
         connection.execute(
@@ -93,12 +123,13 @@ def follow_move(mlruns: Path) -> None:
             query += f" WHERE {column} != {known} AND experiment_id IN ({marks})"
             for name, old in connection.execute(query, (place, *own)).fetchall():
                 new = f"{place}{inner[1:-1]}{name}/artifacts"
-                if _folder(new).is_dir() or not _folder(old).is_dir():
+                if folder(new).is_dir() or not folder(old).is_dir():
                     update = f"UPDATE {table} SET {column} = ? WHERE {key} = ?"  # noqa: S608
                     connection.execute(update, (new, name))
 
 
-def _folder(uri: str) -> Path:
+def folder(uri: str) -> Path:
+    """The folder of a `file:` URI."""
     return Path(url2pathname(urlsplit(uri).path))
 
 

@@ -8,9 +8,6 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import requests
-from mlflow.exceptions import MlflowException
-
 from sweep.base.errors import StoreError
 from sweep.base.redact import without_password
 
@@ -22,18 +19,34 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _GONE_OR_LOCKED = ("SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
 
 
+def _is_a(error: BaseException, *names: str) -> bool:
+    """Whether an error is of a class, which is not imported for the question."""
+    return any(f"{one.__module__}.{one.__name__}" in names for one in type(error).__mro__)
+
+
+def of_mlflow(error: BaseException) -> bool:
+    """Whether MLflow raised it."""
+    return _is_a(error, "mlflow.exceptions.MlflowException")
+
+
+def of_store(error: BaseException) -> bool:
+    """Whether a store or its disk raised it."""
+    return isinstance(error, OSError | sqlite3.Error) or of_mlflow(error)
+
+
 def passes(error: Exception) -> bool:
     """Whether an error of a tracking server may pass by itself."""
-    if isinstance(error, requests.RequestException):  # the transfer of an artifact was cut off
-        return not isinstance(error, requests.HTTPError)
-    if not isinstance(error, MlflowException):
+    if _is_a(error, "requests.exceptions.RequestException"):  # the transfer of a file was cut off
+        return not _is_a(error, "requests.exceptions.HTTPError")
+    if not of_mlflow(error):
         return False
     text = str(error).lower()
     if "readonly" in text or "read-only" in text or "disk is full" in text:
         return False
     # Two jobs that log the same new data set at once: MLflow lets the second fail.
     doubled = "unique constraint" in text and "dataset" in text
-    return error.error_code == "TEMPORARILY_UNAVAILABLE" or "connection" in text or doubled
+    code = getattr(error, "error_code", "")
+    return code == "TEMPORARILY_UNAVAILABLE" or "connection" in text or doubled
 
 
 def passes_here(error: Exception) -> bool:
@@ -49,7 +62,9 @@ def logged(what: str) -> Iterator[None]:
     """Log that something could not be tracked where the block raises an error of the store."""
     try:
         yield
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except Exception as error:
+        if not of_store(error):
+            raise
         _LOG.warning("%s could not be tracked: %s", what, without_password(str(error)))
 
 
@@ -62,8 +77,9 @@ def explained(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, OSError, sqlite3.Error) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_ROOM and not passes(error):
+    except Exception as error:
+        of_disk = isinstance(error, OSError) and error.errno not in _NO_ROOM
+        if not of_store(error) or (of_disk and not passes(error)):
             raise
         raise not_written(uri, error) from error
 

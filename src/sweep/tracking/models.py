@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +41,9 @@ def log_goodnet(
         facts: as in `Details`.
     """
     import mlflow.keras
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
     badnet = facts["badnet"]
     image = TensorSpec(np.dtype("float32"), (-1, *badnet["input_shape"]), "image")

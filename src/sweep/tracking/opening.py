@@ -5,26 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from sweep.base import files
 from sweep.base.errors import StoreError
 from sweep.base.redact import split_login, without_password
 from sweep.base.retry import Retrying
-from sweep.tracking import database, history
-from sweep.tracking.failures import not_written, passes, passes_here
+from sweep.tracking import database
+from sweep.tracking.by_sqlite import REVISION, BySqlite
+from sweep.tracking.failures import not_written, of_store, passes, passes_here
 from sweep.tracking.store import PATIENCE, Store
 from sweep.tracking.view import VIEW, view
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sweep.tracking.runs import Runs
 
 # How long a server that did not answer yet is waited for, in seconds.
 _FIRST_PATIENCE = 20.0
@@ -91,17 +90,26 @@ def _open(mlruns: Path, experiment: str, patience: float, create: bool) -> Store
     key = uri or f"sqlite:///{here}", experiment
     try:
         if key in _opened:
-            _check_active(_opened[key].client.get_experiment_by_name(experiment), key[0])
+            _opened[key].check()
         elif uri:
-            client = MlflowClient(uri)
-            first = Retrying(client, passes, seconds=patience)
-            known = _experiment(first, uri, experiment, None, create)
-            _opened[key] = Store(uri, Retrying(client, passes, seconds=PATIENCE), known)
+            _opened[key] = _open_by_mlflow(uri, experiment, patience, create)
         else:
             _opened[key] = _open_here(mlruns, experiment, create)
-    except (OSError, MlflowException, sqlite3.Error) as error:
+    except Exception as error:
+        if not of_store(error):
+            raise
         raise not_written(key[0], error) from error
     return _opened[key]
+
+
+def _open_by_mlflow(uri: str, experiment: str, patience: float, create: bool) -> Store:
+    from mlflow import MlflowClient
+
+    from sweep.tracking.by_mlflow import ByMlflow
+
+    client = MlflowClient(uri)
+    known = _experiment(Retrying(client, passes, seconds=patience), uri, experiment, None, create)
+    return Store(uri, Retrying(ByMlflow(client, known), passes, seconds=PATIENCE))
 
 
 def _open_here(mlruns: Path, experiment: str, create: bool) -> Store:
@@ -109,23 +117,33 @@ def _open_here(mlruns: Path, experiment: str, create: bool) -> Store:
     uri = f"sqlite:///{path}"
     mlruns.mkdir(parents=True, exist_ok=True)
     with FileLock(mlruns / ".mlflow.lock"):
-        if path.is_file():
-            database.follow_move(mlruns)
-        else:
+        if not path.is_file():
             _create(path)
-        client = MlflowClient(uri)
-        first, place = Retrying(client, passes_here), database.artifacts(mlruns)
-        known = _experiment(first, uri, experiment, place, create)
+        database.follow_move(mlruns)
         database.use_write_ahead_log(path)
-    check = partial(_check_there, path)
-    jobs = partial(Retrying(history, passes_here, check).read, path, experiment)
-    return Store(uri, Retrying(client, passes_here, check), known, jobs)
+        known = database.experiment(path, experiment)
+        if known is None or known[1] != "active":
+            from mlflow import MlflowClient
+
+            place = database.artifacts(mlruns)
+            number = _experiment(MlflowClient(uri), uri, experiment, place, create)
+            known = number, "active"
+    runs: Runs = BySqlite(path, experiment, known[0])
+    if database.revision(path) != REVISION:  # MLflow's own business
+        from mlflow import MlflowClient
+
+        from sweep.tracking.by_mlflow import ByMlflow
+
+        runs = ByMlflow(MlflowClient(uri), known[0])
+    return Store(uri, Retrying(runs, passes_here, partial(_check_there, path)))
 
 
 def _create(path: Path) -> None:
     """Create a database whole or not at all: MLflow never works with one that was cut off."""
     for left in path.parent.glob(f".{path.stem}.*{path.suffix}*"):
         left.unlink()  # by a process that was killed
+    from mlflow import MlflowClient
+
     with files.replacing(path) as draft:
         client = MlflowClient(f"sqlite:///{draft}")
         client._tracking_client.store.engine.dispose()  # noqa: SLF001 - else it stays open
@@ -134,11 +152,13 @@ def _create(path: Path) -> None:
 def _check_there(path: Path) -> None:
     """Raise where a database is gone for a while: SQLite would create an empty one."""
     if not path.is_file():
-        raise MlflowException("the database is gone", TEMPORARILY_UNAVAILABLE)
+        raise FileNotFoundError("the database is gone")
 
 
 def _experiment(client: Any, uri: str, name: str, artifacts: str | None, create: bool) -> str:
     """The id of an experiment, which is created on demand."""
+    from mlflow.exceptions import MlflowException
+
     known = client.get_experiment_by_name(name)
     if known is None and not create:
         others = ", ".join(one.name for one in client.search_experiments())
@@ -153,19 +173,15 @@ def _experiment(client: Any, uri: str, name: str, artifacts: str | None, create:
             known = client.get_experiment_by_name(name)
             if known is None:
                 raise
-    _check_active(known, uri)
-    return str(known.experiment_id)
-
-
-def _check_active(experiment: Any, uri: str) -> None:
-    if experiment.lifecycle_stage == "deleted":
-        shown, number = without_password(uri), experiment.experiment_id
+    if known.lifecycle_stage == "deleted":
+        shown, number = without_password(uri), known.experiment_id
         raise StoreError(
-            f"The experiment {experiment.name} was deleted in MLflow, and nothing can be logged to "
-            "it. Restore it with "
+            f"The experiment {name} was deleted in MLflow, and nothing can be logged to it. "
+            "Restore it with "
             f"`MLFLOW_TRACKING_URI={shown} python -m mlflow experiments restore -x {number}`, "
             "or take another name: tracking.experiment=NAME."
         )
+    return str(known.experiment_id)
 
 
 def _log_quietly() -> None:

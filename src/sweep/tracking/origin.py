@@ -1,9 +1,16 @@
-"""Where a run comes from: the commit of the code, as tags."""
+"""Where a run comes from: the commit of the code, the command, and the process, as tags."""
 
 from __future__ import annotations
 
+import getpass
+import platform
 import subprocess
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from sweep.base.processes import own_process
+from sweep.base.redact import without_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,3 +31,16 @@ def git_state(folder: Path) -> dict[str, str]:
         return dict(zip(GIT, (git("rev-parse", "HEAD"), dirty), strict=True))
     except (OSError, subprocess.CalledProcessError):
         return {}
+
+
+def process() -> dict[str, str]:
+    """The process that works at a run."""
+    return {"sweep.host": platform.node(), "sweep.process": own_process()}
+
+
+def source() -> dict[str, str]:
+    """What MLflow's own way of starting a run notes: the user and the program."""
+    known = {"mlflow.source.name": without_password(sys.argv[0] or "<console>")}
+    with suppress(ImportError, KeyError, OSError):  # a user without a name
+        known["mlflow.user"] = getpass.getuser()
+    return known | {"mlflow.source.type": "LOCAL"}

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING
 from sweep.base.processes import is_gone, is_here, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    # When a run began, in milliseconds since 1970, and its tags.
-    Running = tuple[int, Mapping[str, str]]
+    from sweep.tracking.runs import Run
 
 
-def is_orphaned(start: int, tags: Mapping[str, str], over: str | None = None) -> bool:
+def is_orphaned(run: Run, over: str | None = None) -> bool:
     """Whether the process of a run whose status is RUNNING seems to be gone.
 
     Args:
-        start: when the run began, in milliseconds since 1970.
-        tags: the run's.
+        run: the run.
         over: the id of a sweep whose jobs have all ended, wherever they ran.
     """
-    if _has_ended(tags, over):
+    if _has_ended(run.tags, over):
         return True
-    host, process = tags.get("sweep.host"), tags.get("sweep.process", "")
-    return host is not None and is_gone(host, process, float(tags.get("sweep.beat", start / 1000)))
+    host, process = run.tags.get("sweep.host"), run.tags.get("sweep.process", "")
+    beat = float(run.tags.get("sweep.beat", run.start / 1000))
+    return host is not None and is_gone(host, process, beat)
 
 
-def find(running: Callable[[], Mapping[str, Running]], over: str | None = None) -> set[str]:
+def find(running: Callable[[], Sequence[Run]], over: str | None = None) -> set[str]:
     """The ids of runs whose process is gone.
 
     What clocks say of processes elsewhere is not believed alone: they must miss a beat, too.
@@ -36,15 +35,13 @@ def find(running: Callable[[], Mapping[str, Running]], over: str | None = None) 
         running: reads the runs whose status is RUNNING.
         over: as for `is_orphaned`.
     """
-    first = running()
-    orphaned = {run for run, (start, tags) in first.items() if is_orphaned(start, tags, over)}
-    elsewhere = {run for run in orphaned if not _is_certain(first[run][1], over)}
+    orphaned = {run.run_id: run for run in running() if is_orphaned(run, over)}
+    elsewhere = {run_id for run_id, run in orphaned.items() if not _is_certain(run.tags, over)}
 
     def beats() -> dict[str, object]:
-        now = running()
-        return {run: now[run][1].get("sweep.beat") for run in elsewhere & now.keys()}
+        return {r.run_id: r.tags.get("sweep.beat") for r in running() if r.run_id in elsewhere}
 
-    return orphaned - elsewhere | (silent(beats) if elsewhere else set())
+    return orphaned.keys() - elsewhere | (silent(beats) if elsewhere else set())
 
 
 def _is_certain(tags: Mapping[str, str], over: str | None) -> bool:

@@ -1,0 +1,112 @@
+"""Runs of any store, through MLflow's client."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import Metric, Param, RunTag
+
+from sweep.tracking.runs import Query, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlflow import MlflowClient
+
+    from sweep.tracking.runs import Value
+
+# What MLflow takes, or gives, in one call.
+_A_CALL = {"metrics": 800, "params": 100, "tags": 100}
+_RUNS_A_CALL, _IDS_A_CALL = 1000, 200
+
+
+class ByMlflow:
+    """See `runs.Runs`."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        """Use `opening.open_store`."""
+        self._client = client
+        self.experiment_id = experiment_id
+
+    def client(self) -> MlflowClient:
+        """MLflow's client."""
+        return self._client
+
+    def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
+        """Create a run."""
+        return str(self._client.create_run(self.experiment_id, start, dict(tags), name).info.run_id)
+
+    def write(
+        self,
+        run_id: str,
+        params: Mapping[str, str] | None = None,
+        metrics: Sequence[Value] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log params, metrics and tags in as few calls as MLflow allows."""
+        now = int(time.time() * 1000)
+        entries: dict[str, list[Any]] = {
+            "metrics": [Metric(name, value, now, step) for name, value, step in metrics],
+            "params": [Param(*one) for one in (params or {}).items()],
+            "tags": [RunTag(*one) for one in (tags or {}).items()],
+        }
+        while any(entries.values()):
+            call = {kind: entries[kind][:most] for kind, most in _A_CALL.items()}
+            self._client.log_batch(run_id, call["metrics"], call["params"], call["tags"])
+            entries = {kind: entries[kind][most:] for kind, most in _A_CALL.items()}
+
+    def set_status(self, run_id: str, status: str) -> None:
+        """Set a run's status."""
+        if status == "RUNNING":
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status)
+
+    def delete(self, run_id: str) -> None:
+        """Mark a run as deleted."""
+        self._client.delete_run(run_id)
+
+    def find(self, query: Query) -> list[Run]:
+        """The runs that answer to a query."""
+        if len(query.ids) > _IDS_A_CALL:
+            first, rest = query.ids[:_IDS_A_CALL], query.ids[_IDS_A_CALL:]
+            return [*self.find(Query(ids=first)), *self.find(Query(ids=rest))]
+        found, token, order = list[Run](), None, ["attributes.start_time DESC"]
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], _text(query), 1, _RUNS_A_CALL, order, token
+            )
+            for run in page:
+                info = run.info
+                times = info.start_time, info.end_time
+                known = info.run_id, info.run_name, info.status, *times, info.artifact_uri
+                found.append(Run(*known, run.data.tags))
+            token = page.token
+            if not token:
+                return found
+
+
+def _text(query: Query) -> str:
+    """A query in MLflow's language, which cannot hold a value with both kinds of quotes."""
+    parts = [
+        f"{kind}.`{name}` = {_quoted(value)}"
+        for kind, pairs in (("tags", query.tags), ("params", query.params))
+        for name, value in pairs.items()
+        if _quoted(value)
+    ]
+    if query.status:
+        parts.append(f"attributes.status = '{query.status}'")
+    if query.beginning:
+        parts.append(f"attributes.run_id LIKE '{query.beginning}%'")
+    if query.ids:
+        parts.append(f"attributes.run_id IN ({', '.join(map(repr, query.ids))})")
+    if query.start is not None:
+        parts.append(f"attributes.start_time = {query.start}")
+    return " and ".join(parts)
+
+
+def _quoted(value: str) -> str:
+    if "\\" in value or not value:
+        return ""
+    return next((f"{mark}{value}{mark}" for mark in "'\"" if mark not in value), "")

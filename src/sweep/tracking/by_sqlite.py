@@ -1,0 +1,187 @@
+"""Runs in MLflow's SQLite database on this machine, read and written in place.
+
+MLflow takes seconds to load and milliseconds a call, and syncs the disk in each; SQLite does a
+job's whole result in one transaction. This is done with the one schema that is known here; a
+database of another goes through MLflow's client.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sweep.tracking import database
+from sweep.tracking.runs import LENGTH, Query, Run
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sweep.tracking.runs import Value
+
+# The revision of MLflow's schema that is known here.
+REVISION = "dc11669786a5"
+_TAGS = (
+    *("sweep.kind", "sweep.id", "sweep.config", "sweep.data", "sweep.code", "sweep.row"),
+    *("sweep.host", "sweep.process", "sweep.beat", "sweep.git_dirty", "mlflow.source.name"),
+    *("mlflow.source.type", "mlflow.source.git.commit"),
+)
+# SQLite goes through runs first, not through the many tags of all of them.
+_RUNS = """
+SELECT runs.run_uuid, runs.name, status, start_time, end_time, artifact_uri, key, value
+FROM runs LEFT JOIN tags ON tags.run_uuid = runs.run_uuid AND key IN ({tags})
+WHERE experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?)
+AND lifecycle_stage = 'active'{only}
+ORDER BY start_time DESC, runs.run_uuid
+"""
+_HAS = (
+    " AND EXISTS (SELECT 1 FROM {table} one"
+    " WHERE one.run_uuid = runs.run_uuid AND one.key = ? AND one.value = ?)"
+)
+# Parts of long records, see `history.record_tags`.
+_LONG = "SELECT run_uuid, key, value FROM tags WHERE key GLOB 'sweep.row.*'"
+
+
+def find(path: Path, experiment: str, query: Query) -> list[Run]:
+    """The runs of an experiment that answer to a query, newest first.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    values, only = list[object]((*_TAGS, experiment)), ""
+    for table, pairs in (("tags", query.tags), ("params", query.params)):
+        only += _HAS.format(table=table) * len(pairs)
+        values += [part for pair in pairs.items() for part in pair]
+    for part, value in (("status = ?", query.status), ("start_time = ?", query.start)):
+        if value:
+            only += f" AND {part}"
+            values.append(value)
+    if query.beginning:
+        only += " AND runs.run_uuid GLOB ?"
+        values.append(f"{query.beginning}*")
+    if query.ids:
+        only += f" AND runs.run_uuid IN ({_marks(query.ids)})"
+        values += query.ids
+    lines = database.rows(path, _RUNS.format(tags=_marks(_TAGS), only=only), values)
+    long = {line[0] for line in lines if line[6] == "sweep.row" and len(line[7]) == LENGTH}
+    rest: dict[str, dict[str, str]] = {}
+    for run_id, key, value in database.rows(path, _LONG) if long else ():
+        rest.setdefault(run_id, {})[key] = value
+    return [
+        Run(*(*known, {key: text for *_, key, text in own if key} | rest.get(known[0], {})))
+        for known, own in groupby(lines, key=lambda line: line[:6])
+    ]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+class BySqlite:
+    """See `runs.Runs`."""
+
+    def __init__(self, path: Path, experiment: str, experiment_id: str) -> None:
+        """Use `opening.open_store`."""
+        self.experiment_id = experiment_id
+        self._path = path
+        self._experiment = experiment
+
+    def client(self) -> Any:
+        """MLflow's client, loaded when it is first needed."""
+        return self._client
+
+    @cached_property
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self._path}")
+
+    def find(self, query: Query) -> list[Run]:
+        """The runs that answer to a query."""
+        return find(self._path, self._experiment, query)
+
+    def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
+        """Create a run."""
+        run_id = uuid.uuid4().hex
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
+                " user_id, status, start_time, source_version, lifecycle_stage, artifact_uri,"
+                " experiment_id) SELECT ?, ?, 'UNKNOWN', '', '', ?, 'RUNNING', ?, '', 'active',"
+                " artifact_location || '/' || ? || '/artifacts', experiment_id"
+                " FROM experiments WHERE experiment_id = ?",
+                (
+                    *(run_id, name, tags.get("mlflow.user", "unknown"), start, run_id),
+                    int(self.experiment_id),
+                ),
+            )
+            _insert_tags(connection, run_id, {"mlflow.runName": name, **tags})
+        return run_id
+
+    def write(
+        self,
+        run_id: str,
+        params: Mapping[str, str] | None = None,
+        metrics: Sequence[Value] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log params, metrics and tags, all or none."""
+        now = int(time.time() * 1000)
+        plain = [(name, *_finite(value), now, step, run_id) for name, value, step in metrics]
+        last = {line[0]: line for line in sorted(plain, key=lambda line: line[4])}
+        # MLflow's compare page draws the metric that was logged first.
+        latest = [last[name] for name in dict.fromkeys(line[0] for line in plain)]
+        columns = "(key, value, is_nan, timestamp, step, run_uuid) VALUES (?, ?, ?, ?, ?, ?)"
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
+                [(*one, run_id) for one in (params or {}).items()],
+            )
+            connection.executemany(f"INSERT OR IGNORE INTO metrics {columns}", plain)
+            connection.executemany(
+                f"INSERT OR REPLACE INTO latest_metrics {columns}",
+                latest,
+            )
+            _insert_tags(connection, run_id, tags or {})
+
+    def set_status(self, run_id: str, status: str) -> None:
+        """Set a run's status."""
+        end = None if status == "RUNNING" else int(time.time() * 1000)
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, end_time = coalesce(?, end_time) WHERE run_uuid = ?",
+                (status, end, run_id),
+            )
+
+    def delete(self, run_id: str) -> None:
+        """Mark a run as deleted."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?",
+                (int(time.time() * 1000), run_id),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with database.writing(self._path) as connection:
+            yield connection
+
+
+def _insert_tags(connection: sqlite3.Connection, run_id: str, tags: Mapping[str, str]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
+        [(*one, run_id) for one in tags.items()],
+    )
+
+
+def _finite(value: float) -> tuple[float, bool]:
+    """A value as MLflow keeps it: no number is 0 and marked, infinity the largest number."""
+    if math.isnan(value):
+        return 0.0, True
+    return min(max(value, -1.7976931348623157e308), 1.7976931348623157e308), False

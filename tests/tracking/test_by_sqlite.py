@@ -1,0 +1,110 @@
+"""Runs written in place are what MLflow's client writes, and need no MLflow."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from records import six
+from sweep.tracking import contents, database, opening
+from sweep.tracking.by_mlflow import ByMlflow
+from sweep.tracking.by_sqlite import REVISION, BySqlite
+from sweep.tracking.runs import Query
+
+# A start that runs nothing: past jobs are read, a parent run with its files is written.
+NOTHING = """
+import sys
+from pathlib import Path
+from sweep.tracking.opening import open_store
+mlruns = Path(sys.argv[1])
+store = open_store(mlruns, "test")
+store.close_orphaned_runs()
+store.past_jobs()
+with store.run("sweep", {"sweep.kind": "parent", "sweep.id": "1"}) as run_id:
+    store.log_settings(run_id, {"jobs": 0})
+    store.log_figures(run_id, {"G ASR": 0.5})
+    store.log_files(run_id, Path(sys.argv[2]))
+    store.tag(run_id, {"mlflow.note.content": "a"})
+print(sorted({"mlflow", "tensorflow", "sqlalchemy", "pandas", "requests"} & set(sys.modules)))
+"""
+
+
+def test_the_schema_is_the_one_that_is_known(made):
+    """A newer MLflow has another: see what changed, and name it in `by_sqlite`."""
+    assert database.revision(database.path(made)) == REVISION
+
+
+def test_another_schema_goes_through_mlflow(mlruns, monkeypatch):
+    monkeypatch.setattr(opening, "REVISION", "another")
+    store = opening.open_store(mlruns, "test")
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        pass
+    assert type(store._runs._inner) is ByMlflow
+    assert [job.run_id for job in store.past_jobs()] == [run_id]
+
+
+def test_both_ways_write_the_same(here, mlruns):
+    client = MlflowClient(here.uri)
+    known = here.experiment_id
+    written = []
+    metrics = [*contents.values(six()[0]), ("nan", math.nan, 0), ("inf", -math.inf, 3)]
+    for runs in (BySqlite(database.path(mlruns), "test", known), ByMlflow(client, known)):
+        run_id = runs.create("a name", {"sweep.kind": "job", "mlflow.user": "me"}, 1234)
+        other = runs.create("other", {}, 1234)
+        for _ in range(2):  # a retried call says the same again
+            runs.write(run_id, {"a": "1", "b": ""}, metrics, {"c": "2"})
+        runs.write(run_id, tags={"c": "3"})
+        runs.set_status(run_id, "FINISHED")
+        runs.set_status(other, "KILLED")
+        runs.delete(other)
+        run = client.get_run(run_id)
+        assert run.info.end_time > 1234
+        info = dict(run.info) | {"run_id": 0, "run_uuid": 0, "end_time": 0}
+        assert info.pop("artifact_uri") == f"{database.artifacts(mlruns)}/{run_id}/artifacts"
+        curves = {
+            name: {(one.step, str(one.value)) for one in client.get_metric_history(run_id, name)}
+            for name in run.data.metrics
+        }
+        gone = dict(client.get_run(other).info) | dict.fromkeys(("run_id", "run_uuid"), 0)
+        written.append(
+            (
+                *(info, run.data.tags, run.data.params, str(list(run.data.metrics.items()))),
+                *(curves, gone["status"], gone["lifecycle_stage"]),
+            )
+        )
+        (found,) = runs.find(Query(ids=[run_id]))
+        assert found.name == "a name"
+    assert written[0] == written[1]
+
+
+def test_a_start_that_runs_nothing_loads_no_mlflow(made, mlruns, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "summary.md").write_text("a")
+    said = subprocess.run(
+        [sys.executable, "-c", NOTHING, str(mlruns), str(tmp_path / "files")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == "[]", said.stderr
+    client = MlflowClient(f"sqlite:///{database.path(mlruns)}")
+    (run,) = client.search_runs(["1"])
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"G ASR": 0.5})
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["summary.md"]
+
+
+@pytest.mark.parametrize("jobs", [six(), six()[3:]])
+def test_the_best_job_is_chosen_on_validation(jobs):
+    best = contents.best(jobs)
+    merits = [
+        job.figures["repaired/valid_accuracy"].rate - job.figures["repaired/valid_asr"].rate
+        for job in jobs
+    ]
+    assert best is jobs[merits.index(max(merits))]
+    assert contents.short(best) == {
+        "G accuracy": best.figures["goodnet/test_accuracy"].rate,
+        "G ASR": best.figures["goodnet/test_asr"].rate,
+    }
+    assert contents.best([]) is None
