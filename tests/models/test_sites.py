@@ -1,5 +1,6 @@
 """Which layers can be cut at, and what a user is told of those that cannot."""
 
+import numpy as np
 import pytest
 
 from sweep.base.errors import ModelError
@@ -10,7 +11,7 @@ from keras import layers  # noqa: E402 - after the check for Keras
 
 from sweep.models import deepid  # noqa: E402
 from sweep.models.graph import Graph  # noqa: E402
-from sweep.models.sites import choose_sites, find_sites  # noqa: E402
+from sweep.models.sites import choose_sites, cut, find_sites, last_map, width  # noqa: E402
 
 
 def small(*middle, end=None):
@@ -26,12 +27,15 @@ def conv(name, channels=5, **settings):
     return layers.Conv2D(channels, 3, name=name, **settings)
 
 
-def test_the_labs_network_offers_its_pools_and_what_leads_to_them():
-    sites = find_sites(deepid.build(10))
-    cutting = ["conv_1", "pool_1", "conv_2", "pool_2", "conv_3", "pool_3"]
-    assert [name for name, site in sites.items() if site.cuts] == cutting
-    assert not sites["conv_4"].cuts
-    (site,) = choose_sites(deepid.build(10), ["pool_3"])
+def test_every_layer_of_the_labs_network_between_image_and_output_is_a_site():
+    model = deepid.build(10)
+    sites = find_sites(model)
+    assert set(sites) == {layer.name for layer in model.layers} - {"input", "output"}
+    made = {site.layer: site.convolution for site in sites.values()}
+    assert (made["pool_3"], made["conv_3"], made["conv_4"]) == ("conv_3", "conv_3", "conv_4")
+    assert (made["fc_1"], made["flatten_1"]) == ("fc_1", None)
+    assert {made[name] for name in made if name.startswith("add")} == {None}
+    (site,) = choose_sites(model, ["pool_3"])
     assert (site.convolution, site.channels, site.norms) == ("conv_3", 60, ())
 
 
@@ -40,19 +44,30 @@ def test_several_sites_come_in_the_order_of_the_graph():
     assert [site.layer for site in sites] == ["pool_2", "pool_3"]
 
 
-def test_a_later_site_need_not_cut():
-    assert len(choose_sites(deepid.build(10), ["pool_3", "conv_4"])) == 2
+@pytest.mark.parametrize(
+    ("wanted", "needed"),
+    [
+        (["pool_3"], ["pool_3"]),
+        (["conv_4"], ["conv_4", "fc_1"]),
+        (["pool_3", "conv_4"], ["pool_3"]),
+        (["fc_1", "fc_2"], ["fc_1", "fc_2"]),
+    ],
+)
+def test_a_cut_holds_what_passes_its_sites_by(wanted, needed):
+    model = deepid.build(10)
+    tensors = cut(Graph(model), choose_sites(model, wanted))
+    assert {id(x) for x in tensors} == {id(model.get_layer(name).output) for name in needed}
+    sizes = [int(np.prod(x.shape[1:])) for x in tensors]
+    assert int(np.prod(width(tensors))) == sum(sizes)
 
 
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("nowhere", "is not a layer of this network"),
-        ("fc_1", "has no channels that a convolution's weights alone can remove"),
-        ("flatten_1", "has no channels"),
-        ("input", "has no channels"),
-        ("output", "has no channels"),
-        ("conv_4", "another path passes 'conv_4' by"),
+        ("nowhere", "'nowhere' is not a layer of this network"),
+        ("Pool_3", r"'Pool_3' is not a layer of this network; did you mean 'pool_3'\?"),
+        ("input", "'input' has none that can be removed"),
+        ("output", "'output' has none that can be removed"),
     ],
 )
 def test_refusals_list_the_layers_that_would_do(name, problem):
@@ -60,20 +75,59 @@ def test_refusals_list_the_layers_that_would_do(name, problem):
         choose_sites(deepid.build(10), [name])
     text = str(refusal.value)
     assert f"Received: layer={name}" in text
-    assert "Layers that would do: conv_1, pool_1, conv_2, pool_2, conv_3, pool_3." in text
+    assert "Layers that would do: conv_1 (52x44x20), pool_1 (26x22x20), " in text
+    assert "fc_1 (160), " in text
 
 
-def test_a_skip_connection_passes_by():
+@pytest.mark.parametrize("pair", [("pool_3", "conv_3"), ("pool_1", "conv_1")])
+def test_a_convolution_is_not_counted_twice(pair):
+    with pytest.raises(ModelError, match=f"those of '{pair[0]}' come from another of the layers"):
+        choose_sites(deepid.build(10), pair)
+
+
+def test_a_skip_connection_leaves_no_convolution_to_zero():
     image = keras.Input((12, 12, 3))
     first = conv("first", padding="same", activation="relu")(image)
     inner = conv("inner", padding="same")(first)
     joined = layers.Add(name="joined")([first, inner])
     last = conv("last")(joined)
     model = keras.Model(image, layers.Dense(4)(layers.Flatten()(last)))
-    with pytest.raises(ModelError, match=r"passes 'inner' by.*would do: first, last\."):
-        choose_sites(model, ["inner"])
-    with pytest.raises(ModelError, match="'joined' has no channels"):
-        choose_sites(model, ["joined"])
+    sites = find_sites(model)
+    assert sites["inner"].convolution == "inner"
+    assert sites["joined"].convolution is None
+    tensors = cut(Graph(model), [sites["inner"]])
+    assert [id(x) for x in tensors] == [id(sites["inner"].tensor), id(sites["first"].tensor)]
+
+
+def test_what_is_used_before_the_site_too_is_masked():
+    image = keras.Input((12, 12, 3))
+    x = conv("conv", padding="same")(image)
+    y = layers.ReLU(name="act")(x)
+    y = layers.Add()([x, y])
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(y)))
+    assert find_sites(model)["act"].convolution is None
+    assert find_sites(model)["conv"].convolution == "conv"
+
+
+@pytest.mark.parametrize(
+    ("middle", "name"),
+    [
+        ((conv("a"), conv("b"), layers.ReLU(name="r"), layers.MaxPooling2D()), "r"),
+        ((conv("a"), layers.Dropout(0.1)), "a"),
+        ((conv("a"), layers.BatchNormalization(name="n")), "n"),
+    ],
+)
+def test_last_is_the_last_map_before_pooling_or_the_head(middle, name):
+    assert last_map(small(*middle)) == name
+    (site,) = choose_sites(small(*middle), ["last"])
+    assert site.layer == name
+
+
+def test_last_is_no_map_of_classes():
+    image = keras.Input((12, 12, 3))
+    x = conv("classes", 4)(conv("features")(image))
+    model = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(x)))
+    assert last_map(model) == "features"
 
 
 def test_normalization_between_convolution_and_activation_is_found():
@@ -97,16 +151,8 @@ def test_normalization_between_convolution_and_activation_is_found():
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_what_is_not_known_to_leave_channels_alone_is_no_site(mixing):
-    assert "odd" not in find_sites(small(conv("conv"), mixing))
-
-
-@pytest.mark.parametrize("kind", [layers.DepthwiseConv2D, layers.SeparableConv2D])
-def test_other_convolutions_are_no_sites(kind):
-    sizes = {"kernel_size": 3, "name": "odd"}
-    if kind is layers.SeparableConv2D:
-        sizes["filters"] = 4
-    assert "odd" not in find_sites(small(kind(**sizes)))
+def test_behind_what_is_not_known_to_leave_channels_alone_they_are_masked(mixing):
+    assert find_sites(small(conv("conv"), mixing))["odd"].convolution is None
 
 
 def test_a_layer_that_is_called_twice_is_no_site():

@@ -295,8 +295,8 @@ def test_bound_spares_most_of_the_head():
     activations[..., 1:] *= 0.001  # the other channels hardly matter
     labels = engine.answers(activations)
     decided = []
-    decide = engine._decide
-    engine._decide = lambda values: decided.append(len(values)) or decide(values)
+    logits = engine._rest.logits
+    engine._rest.logits = lambda values: decided.append(len(values)) or logits(values)
     list(engine.walk(activations, (), (1, 2, 3, 4, 5), labels))
     assert sum(decided) < 1.5 * IMAGES
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweep.base.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +32,7 @@ class Weights:
 
     Attributes:
         kernels: of the convolution that makes each site's channels, (h, w, inputs, C), with batch
-            normalization folded in; one per site.
+            normalization folded in; one per site. Without such a convolution (0, 0, 0, C).
         seed: steers whatever is random.
     """
 
@@ -137,9 +139,14 @@ def show(
 
 
 def _read_kernels(cut: Cut) -> tuple[Floats, ...]:
+    from sweep.models.surgery import read_kernel
+
     kernels = []
     for site in cut.sites:
-        kernel = np.array(cut.model.get_layer(site.convolution).kernel)
+        if site.convolution is None:
+            kernels.append(np.zeros((0, 0, 0, site.channels), np.float32))
+            continue
+        kernel = read_kernel(cut.model.get_layer(site.convolution)).copy()
         for name in site.norms:
             norm = cut.model.get_layer(name)
             scale = 1 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
@@ -150,6 +157,21 @@ def _read_kernels(cut: Cut) -> tuple[Floats, ...]:
     return tuple(kernels)
 
 
+def filters(evidence: Weights) -> list[NDArray[np.float64]]:
+    """The kernels, (h, w, inputs, C), one per site.
+
+    Raises:
+        ConfigError: the channels of a site are not made by one convolution.
+    """
+    if not all(kernel.size for kernel in evidence.kernels):
+        raise ConfigError(
+            "a criterion that looks at weights must have a layer whose channels one convolution "
+            "makes. Received: a layer behind an addition or the like. Choose another layer or "
+            "criterion."
+        )
+    return [kernel.astype(np.float64) for kernel in evidence.kernels]
+
+
 def chunks(evidence: Clean, activations: Floats) -> Iterator[tuple[slice, tuple[Floats, ...]]]:
     """Go through a set of images in small parts, at every site.
 
@@ -158,12 +180,15 @@ def chunks(evidence: Clean, activations: Floats) -> Iterator[tuple[slice, tuple[
         activations: of the first site, (n, h, w, C).
 
     Yields:
-        Which images, and each site's output for them; later sites are computed from the first.
+        Which images, and each site's output for them, (b, h, w, C); later sites are computed from
+        the first, and a site without positions has one.
     """
-    maps = evidence.cut.tail().maps if len(evidence.kernels) > 1 else lambda part: (part,)
+    alone = len(evidence.kernels) == 1 and activations.ndim == 4
+    run = (lambda part: (part,)) if alone else evidence.cut.tail().maps
     for start in range(0, len(activations), _CHUNK):
-        part = activations[start : start + _CHUNK]
-        yield slice(start, start + len(part)), maps(part)
+        maps = run(activations[start : start + _CHUNK])
+        where = slice(start, start + len(maps[0]))
+        yield where, tuple(x if x.ndim == 4 else x[:, None, None] for x in maps)
 
 
 def draw(
@@ -188,14 +213,20 @@ def draw(
 def noise(evidence: Weights, count: int) -> Scores:
     """Uniform random numbers for each channel, drawn from the seed and the channel's own weights.
 
-    They stay with a channel when channels change places.
+    They stay with a channel when channels change places; without weights of its own a channel has
+    nothing but its place.
 
     Returns:
         (count, C) in 0..1.
     """
-    keys = np.concatenate([_mix(_bit_sums(k, axis=3), i) for i, k in enumerate(evidence.kernels)])
+    digests = [_bit_sums(k, axis=3) if k.size else _places(k) for k in evidence.kernels]
+    keys = np.concatenate([_mix(digest, i) for i, digest in enumerate(digests)])
     columns = [np.random.default_rng([evidence.seed, int(key)]).random(count) for key in keys]
     return np.stack(columns, axis=1)
+
+
+def _places(kernel: Floats) -> NDArray[np.uint64]:
+    return np.arange(kernel.shape[3], dtype=np.uint64)
 
 
 def _bit_sums(values: Floats, axis: int) -> NDArray[np.uint64]:

@@ -23,7 +23,7 @@ def sleeping(tail: Tail, activations: Floats) -> NDArray[np.bool_]:
     """Which channels are as if removed on all images, (C,); of several sites none is called so."""
     if len(tail.sizes) > 1:
         return np.zeros(sum(tail.sizes), bool)
-    return np.asarray(~tail.awake([activations]).any(axis=0))
+    return np.asarray(~tail.awake(tail.maps(activations)).any(axis=0))
 
 
 def without(keep: NDArray[np.bool_], channels: NDArray[np.intp]) -> Floats:

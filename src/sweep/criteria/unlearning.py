@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.base.registry import Real, Whole
-from sweep.criteria.evidence import draw
+from sweep.criteria.evidence import draw, filters
 from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
@@ -143,5 +143,5 @@ def tsbd(
     """
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     _, factors = _unlearn(evidence, x, y, epochs, rate, accuracy)
-    sizes = np.concatenate([np.abs(k).sum(axis=(0, 1, 2)) for k in evidence.kernels])
+    sizes = np.concatenate([np.abs(k).sum(axis=(0, 1, 2)) for k in filters(evidence)])
     return np.asarray(0 - np.abs(np.asarray(factors, np.float64) - 1) * sizes, np.float64)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.criteria.evidence import noise
+from sweep.criteria.evidence import filters, noise
 from sweep.criteria.registry import criterion
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _each(evidence: Weights, of_kernel: Callable[[NDArray[np.float64]], Scores]) -> Scores:
-    return np.concatenate([of_kernel(kernel.astype(np.float64)) for kernel in evidence.kernels])
+    return np.concatenate([of_kernel(kernel) for kernel in filters(evidence)])
 
 
 @criterion(sees="weights")

@@ -111,20 +111,18 @@ class Subject:
 def load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
     """B, to be cut at some layers; the digest names what the file holds."""
     tensorflow_runtime.load_tensorflow()
-    import keras
-
     from sweep.models.load import load_badnet
     from sweep.models.sites import choose_sites
     from sweep.models.surgery import content_key
     from sweep.pruning.walk import Engine
 
     model = load_badnet(path)
-    sites = choose_sites(model, layers)
+    engine = Engine(model, choose_sites(model, layers))
     return Network(
         model=model,
-        engine=Engine(model, sites),
-        front_key=content_key(keras.Model(model.inputs[0], sites[0].tensor)),
-        key=content_key(model, sites=[site.layer for site in sites]),
+        engine=engine,
+        front_key=content_key(engine.front),
+        key=content_key(model, sites=[site.layer for site in engine.sites]),
     )
 
 

@@ -1,39 +1,52 @@
-"""Which layers' channels can be removed."""
+"""Tensors whose channels can be removed, and what must be known of an image to go on from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from math import prod
 from typing import TYPE_CHECKING, Any
-
-from keras import layers
 
 from sweep.base.errors import ModelError
 from sweep.models.graph import Graph
 from sweep.models.layers import MIXING, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import keras
+
+    from sweep.models.graph import Node
+
+# Layers with a part of their weights for each channel that they put out.
+_WEIGHTED = ("Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv2D")
+# What `last` steps back over: pooling, and what changes nothing at inference.
+_AFTER_LAST = ("AveragePooling2D", "Dropout", "MaxPooling2D", "SpatialDropout2D")
+_FLOATS = ("float16", "bfloat16", "float32")
+# So many sites are listed in a message; the last ones are those that people want.
+_LISTED = 40
 
 
 @dataclass(frozen=True)
 class Site:
-    """A layer whose channels can be removed.
+    """A layer whose output has channels that can be removed.
 
     Attributes:
-        layer: name of the layer that is scored.
-        tensor: its symbolic output, (n, h, w, C).
-        convolution: name of the Conv2D whose kernel and bias make the channels.
+        layer: its name.
+        tensor: its symbolic output, (n, h, w, C) or (n, C).
+        origin: the symbolic output whose channels these are, in front of activation, pooling etc.
+        convolution: name of the layer whose weights alone make the channels, or None. Zero weights
+            then remove a channel; without such a layer it is masked.
         norms: names of the batch normalizations between the two.
-        cuts: whether every path from input to output passes through the layer.
+        reads: what the convolution reads, or None.
     """
 
     layer: str
     tensor: Any
-    convolution: str
+    origin: Any
+    convolution: str | None
     norms: tuple[str, ...]
-    cuts: bool
+    reads: Any
 
     @property
     def channels(self) -> int:
@@ -42,75 +55,148 @@ class Site:
 
 
 def find_sites(model: keras.Model) -> dict[str, Site]:
-    """Every layer whose channels can be removed by zeroing weights, by name.
+    """Every layer whose channels can be removed, by name, in the order of the graph.
 
-    Such a layer puts out feature maps, and going back from it through channelwise layers alone
-    (activation, pooling, batch normalization, dropout, padding) one comes to a Conv2D. Nothing
-    on the way is used elsewhere, and no layer of it is called twice.
+    That is every layer but the first and the last whose output is (n, h, w, C) or (n, C) and that
+    is called once.
     """
-    graph, sites = Graph(model), {}
-    for node in graph.nodes[:-1]:
-        current, norms = node, []
-        while kind_of(current.operation).channelwise and _treats_channels_alone(current.operation):
-            if isinstance(current.operation, layers.BatchNormalization):
-                norms.append(current.operation.name)
-            if not graph.once(current) or len(graph.users(current.inputs[0])) > 1:
-                break
-            current = graph.maker(current.inputs[0])
-        makes = type(current.operation) is layers.Conv2D and graph.once(current)
-        if makes and _treats_channels_alone(current.operation):
-            name, tensor = node.operation.name, node.outputs[0]
-            cuts = not _passes_by(graph, tensor)
-            sites[name] = Site(name, tensor, current.operation.name, tuple(norms), cuts)
-    return sites
+    graph = Graph(model)
+    return {
+        node.operation.name: _site(graph, node)
+        for node in graph.nodes[:-1]
+        if node.inputs and len(node.outputs) == 1 and graph.once(node) and _has_channels(node)
+    }
 
 
-def _passes_by(graph: Graph, tensor: Any) -> bool:
-    """Whether the output can be reached from the input without passing through `tensor`."""
-    pending, seen = list(graph.nodes[-1].outputs), {id(tensor)}
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        node = graph.maker(current)
-        if not node.inputs:
-            return True
-        pending.extend(node.inputs)
-    return False
+def _has_channels(node: Node) -> bool:
+    shape, dtype = node.outputs[0].shape, node.outputs[0].dtype
+    fit = len(shape) in (2, 4) and None not in shape[1:] and dtype in _FLOATS
+    return fit and channels_last(node.operation)
 
 
-def _treats_channels_alone(operation: Any) -> bool:
-    if isinstance(operation, layers.BatchNormalization):
-        return operation.axis in (-1, 3)
-    if getattr(getattr(operation, "activation", None), "__name__", "") in MIXING:
+def channels_last(operation: Any) -> bool:
+    """Whether a layer takes the last axis for the channels, as far as it has a setting for it."""
+    return getattr(operation, "data_format", None) in (None, "channels_last")
+
+
+def _site(graph: Graph, node: Node) -> Site:
+    """Go back through layers that treat each channel by itself to what makes the channels.
+
+    Where that is a layer with weights for each channel, and nothing on the way is used elsewhere,
+    the weights alone remove a channel.
+    """
+    current, norms, alone = node, [], True
+    while _treats_channels_alone(current):
+        if type(current.operation).__name__ == "BatchNormalization":
+            norms.append(current.operation.name)
+        alone &= graph.once(current) and len(graph.users(current.inputs[0])) == 1
+        current = graph.maker(current.inputs[0])
+    maker = current.operation
+    makes = type(maker).__name__ in _WEIGHTED and kind_of(maker).name and not _mixes(maker)
+    name, tensor, origin = node.operation.name, node.outputs[0], current.outputs[0]
+    if not (makes and alone and graph.once(current) and channels_last(maker)):
+        return Site(name, tensor, origin, None, (), None)
+    return Site(name, tensor, origin, maker.name, tuple(norms), current.inputs[0])
+
+
+def _treats_channels_alone(node: Node) -> bool:
+    operation = node.operation
+    if len(node.inputs) != 1 or not kind_of(operation).channelwise or _mixes(operation):
         return False
-    return getattr(operation, "data_format", "channels_last") == "channels_last"
+    last = (-1, len(node.inputs[0].shape) - 1)
+    return channels_last(operation) and getattr(operation, "axis", -1) in last
+
+
+def _mixes(operation: Any) -> bool:
+    return getattr(getattr(operation, "activation", None), "__name__", "") in MIXING
+
+
+def last_map(model: keras.Model) -> str:
+    """The layer of the last convolutional feature map before pooling, flattening or the head.
+
+    Raises:
+        ModelError: the network has none.
+    """
+    graph = Graph(model)
+    maps = [node for node in graph.nodes if _is_map(node)]
+    weighted = [type(node.operation).__name__ in _WEIGHTED for node in graph.nodes]
+    while maps and not any(weighted[graph.nodes.index(maps[-1]) + 1 :]):
+        maps.pop()  # a map of classes is the head
+    if not maps:
+        raise ModelError(
+            "layer=last must find a feature map (n, h, w, C). Received: a network without one. "
+            f"Layers that would do: {_listed(find_sites(model).values())}."
+        )
+    node = maps[-1]
+    while type(node.operation).__name__ in _AFTER_LAST and _is_map(graph.maker(node.inputs[0])):
+        node = graph.maker(node.inputs[0])
+    return str(node.operation.name)
+
+
+def _is_map(node: Node) -> bool:
+    shape = node.outputs[0].shape
+    return bool(node.inputs) and len(shape) == 4 and _has_channels(node) and shape[1] * shape[2] > 1
 
 
 def choose_sites(model: keras.Model, wanted: Sequence[str]) -> tuple[Site, ...]:
     """The sites of the wanted layers, in the order of the graph.
 
+    Args:
+        model: B.
+        wanted: names of layers; `last` stands for `last_map`.
+
     Raises:
-        ModelError: a layer is unknown or has no channels that weights alone remove, or the first
-            of them is passed by another path; the layers that would do are listed.
+        ModelError: a layer is unknown or has no channels, or two show the same channels; the
+            layers that would do are listed.
     """
     sites = find_sites(model)
-    chosen = tuple(site for name, site in sites.items() if name in set(wanted))
-    unknown = [name for name in wanted if name not in sites]
+    names = [last_map(model) if name == "last" and name not in sites else name for name in wanted]
+    chosen = tuple(site for name, site in sites.items() if name in names)
+    unknown = [name for name in names if name not in sites]
+    same = [b for i, b in enumerate(chosen) if any(a.origin is b.origin for a in chosen[:i])]
     if unknown:
         known = any(layer.name == unknown[0] for layer in model.layers)
-        problem = f"name a layer with prunable channels, but {unknown[0]!r} " + (
-            "has no channels that a convolution's weights alone can remove"
-            if known
-            else "is not a layer of this network"
+        near = get_close_matches(unknown[0].lower(), {name.lower(): name for name in sites}, 1)
+        meant = [name for name in sites if name.lower() in near]
+        problem = f"name a layer with channels, but {unknown[0]!r} " + (
+            "has none that can be removed" if known else "is not a layer of this network"
         )
-    elif not chosen[0].cuts:
-        problem = f"cut the network in two, but another path passes {chosen[0].layer!r} by"
+        problem += f"; did you mean {meant[0]!r}?" if meant and not known else "."
+    elif same:
+        problem = f"name layers with channels of their own, but those of {same[0].layer!r} come "
+        problem += "from another of the layers."
     else:
         return chosen
-    cutting = ", ".join(name for name, site in sites.items() if site.cuts)
     raise ModelError(
-        f"layer must {problem}. Received: layer={','.join(wanted)}. Layers that would do: "
-        f"{cutting}."
+        f"layer must {problem} Received: layer={','.join(wanted)}. "
+        f"Layers that would do: {_listed(sites.values())}."
     )
+
+
+def _listed(sites: Iterable[Site]) -> str:
+    texts = [f"{site.layer} ({'x'.join(map(str, site.tensor.shape[1:]))})" for site in sites]
+    left = len(texts) - _LISTED
+    return ", ".join([f"... {left} more"] * (left > 0) + texts[-_LISTED:])
+
+
+def cut(graph: Graph, sites: Sequence[Site]) -> list[Any]:
+    """The symbolic tensors from which all that comes after some sites can be computed.
+
+    They are the sites that no other site feeds, in the order of the graph, and whatever else is
+    read by what comes after any of them.
+    """
+    fed: set[int] = set()  # what depends on a site
+    ids = {id(site.tensor) for site in sites}
+    below = []
+    for node in graph.nodes:
+        if any(id(x) in fed or id(x) in ids for x in node.inputs):
+            fed.update(map(id, node.outputs))
+            below.append(node)
+    read = [site.tensor for site in sites] + [x for node in below for x in node.inputs]
+    return list({id(x): x for x in read if id(x) not in fed}.values())
+
+
+def width(tensors: Sequence[Any]) -> tuple[int, ...]:
+    """The shape in which some tensors are kept for an image: one as it is, several in a row."""
+    shapes = [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
+    return shapes[0] if len(shapes) == 1 else (sum(map(prod, shapes)),)

@@ -1,10 +1,10 @@
-"""Networks cut, pruned and joined; surgery returns a copy and never touches the original.
+"""Networks pruned and joined; surgery returns a copy and never touches the original.
 
-Removing a channel means that what the convolution in front of the layer puts out for it is zero
-for every image: kernel and bias of the output channel become 0, and where batch normalization
-follows, its shift and moving mean too, since it would otherwise turn that zero into a constant.
-An activation with f(0) != 0 keeps the channel at that constant; the fast paths subtract it
-likewise, so that all ways agree.
+Where one convolution makes a channel, removing it means that what the convolution puts out for it
+is zero for every image: kernel and bias of the output channel become 0, and where batch
+normalization follows, its shift and moving mean too, since it would otherwise turn that zero into a
+constant. An activation with f(0) != 0 keeps the channel at that constant. Any other channel becomes
+zero at the site, by a Rescaling layer behind it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from sweep.models.sites import Site
 
@@ -32,15 +34,29 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
         channels: which of them to remove.
 
     Returns:
-        B', of the same architecture; B is untouched.
+        B', of the same architecture but for a Rescaling behind each site without a convolution of
+        its own; B is untouched.
     """
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    for site, local in split_channels(sites, channels):
+    parts = split_channels(sites, channels)
+    masked = {s.layer: (s, local) for s, local in parts if local and s.convolution is None}
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        made = layer(*args, **kwargs)
+        return _mask(*masked[layer.name])(made) if layer.name in masked else made
+
+    copy = keras.models.clone_model(model, call_function=call if masked else None)
+    for layer in model.layers:
+        if layer.weights:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    for site, local in parts:
+        if site.convolution is None:
+            continue
         convolution = copy.get_layer(site.convolution)
-        kernel = ops.convert_to_numpy(convolution.kernel).copy()
-        kernel[..., local] = 0
-        convolution.kernel.assign(kernel)
+        separable = isinstance(convolution, layers.SeparableConv2D)
+        kernel = convolution.pointwise_kernel if separable else convolution.kernel
+        values = ops.convert_to_numpy(kernel).copy()
+        _channels_last(convolution, values)[..., local] = 0
+        kernel.assign(values)
         if convolution.bias is not None:
             _zero(convolution.bias, local)
         for name in site.norms:
@@ -51,10 +67,37 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
     return copy
 
 
-def _zero(variable: keras.Variable, channels: list[int]) -> None:
+def _mask(site: Site, channels: Sequence[int]) -> layers.Layer:
+    scale = np.ones(site.channels)
+    scale[channels] = 0
+    return layers.Rescaling(scale.tolist(), name=f"{site.layer}_kept", dtype=site.tensor.dtype)
+
+
+def _zero(variable: keras.Variable, channels: Sequence[int]) -> None:
     values = ops.convert_to_numpy(variable).copy()
     values[channels] = 0
     variable.assign(values)
+
+
+def _channels_last(layer: Any, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view of a layer's kernel whose last axis counts the channels that the layer puts out."""
+    if isinstance(layer, layers.DepthwiseConv2D):  # (h, w, inputs, m)
+        return kernel.reshape((*kernel.shape[:2], -1))
+    return np.moveaxis(kernel, -2, -1) if isinstance(layer, layers.Conv2DTranspose) else kernel
+
+
+def read_kernel(layer: Any) -> NDArray[np.float32]:
+    """What makes a layer's channels, as the kernel of a convolution, (h, w, inputs, C)."""
+    if isinstance(layer, layers.SeparableConv2D):
+        depthwise, pointwise = (
+            np.asarray(kernel) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel)
+        )
+        pointwise = pointwise.reshape((*depthwise.shape[2:], -1))
+        return np.asarray(np.einsum("hwim,imc->hwic", depthwise, pointwise), np.float32)
+    kernel = _channels_last(layer, np.asarray(layer.kernel, np.float32))
+    if kernel.ndim == 3:  # a depthwise channel reads one
+        return kernel[:, :, None]
+    return kernel if kernel.ndim == 4 else kernel[None, None]
 
 
 def split_channels(sites: Sequence[Site], channels: Sequence[int]) -> list[tuple[Site, list[int]]]:

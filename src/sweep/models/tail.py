@@ -5,18 +5,20 @@ Walks, criteria and repairs run this. TensorFlow is needed here; they import it 
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from sweep.models.graph import Graph
+from sweep.models.sites import cut, find_sites, width
 from sweep.models.surgery import prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import keras
     from numpy.typing import NDArray
 
     from sweep.models.sites import Site
@@ -28,95 +30,138 @@ class Passed(NamedTuple):
     """What the network puts out with some channels removed.
 
     Attributes:
-        maps: of every site, before its own channels go, (b, h, w, C_k).
+        maps: of every site, before its own channels go, (b, h, w, C_k) or (b, C_k).
         end: what the last Dense layer reads, or what else makes the logits (`Graph.head`).
         output: of the network, (b, N).
+        finite: whether the convolutions of the sites read finite numbers, as far as they run here.
+            Zero weights would make NaN of infinity, and no constant.
     """
 
     maps: list[tf.Tensor]
     end: tf.Tensor
     output: tf.Tensor
+    finite: tf.Tensor
 
 
 class Tail:
-    """Runs what the first site puts out on to the network's end; B itself is never changed."""
+    """Runs a network on from a cut at its sites; the network itself is never changed."""
 
     def __init__(self, model: keras.Model, sites: Sequence[Site], *, own: bool = False) -> None:
         """Cut a network.
 
         Args:
             model: B.
-            sites: where channels are removed, in the order of the graph; the first cuts it.
+            sites: where channels are removed, in the order of the graph.
             own: use a copy of B, whose weights may then be trained.
         """
         # What each site puts out, whatever the image, once all its channels are removed.
         self.removed = _removed_values(model, sites)
         self.sizes = [site.channels for site in sites]
-        tensors = [site.tensor for site in sites]
         if own:
             model = prune(model, sites, ())
-            tensors = [model.get_layer(site.layer).output for site in sites]
-        self._head = Graph(model).head()
-        # Stage i makes the output of site i + 1 from those of 0..i; the last, the network's ends.
-        end, output = self._head.tensor, model.outputs[0]
-        last = [output] if end is output else [end, output]
-        self._stages = [
-            keras.Model(tensors[: i + 1], made) for i, made in enumerate([*tensors[1:], last])
-        ]
-        found = {id(w): w.value for stage in self._stages for w in stage.trainable_variables}
-        self.variables: list[tf.Variable] = list(found.values())
+            copied = find_sites(model)
+            sites = [copied[site.layer] for site in sites]
+        self.graph, self.sites = Graph(model), tuple(sites)
+        self.tensors = cut(self.graph, sites)
+        self.shape = width(self.tensors)
+        self.image, self._output = model.inputs[0], model.outputs[0]
+        self._head = self.graph.head()
+        nodes = self.graph.between({id(x) for x in self.tensors}, self._output)
+        weights = [w for node in nodes for w in getattr(node.operation, "trainable_variables", ())]
+        self.variables: list[tf.Variable] = list({id(w): w.value for w in weights}.values())
+
+    def front(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the network puts out at the cut, and whether numbers are finite up to there.
+
+        Args:
+            images: (b, H, W, c).
+
+        Returns:
+            The cut, (b, *shape): one tensor as it is, several flattened in a row. And one truth.
+        """
+        values = {id(self.image): images}
+        made = [self.graph.run(values, tensor) for tensor in self.tensors]
+        finite = self._finite(values)
+        if len(made) > 1:
+            made = [tf.reshape(x, (-1, prod(x.shape[1:]))) for x in made]
+        packed = tf.concat([tf.cast(x, tf.float32) for x in made], axis=-1)
+        return packed, tf.logical_and(finite, tf.reduce_all(tf.math.is_finite(packed)))
+
+    def unpack(self, packed: Any) -> dict[int, Any]:
+        """The tensors of the cut, by the id of their symbols, from the shape they are kept in."""
+        if len(self.tensors) == 1:
+            return {id(self.tensors[0]): packed}
+        values, start = {}, 0
+        for tensor in self.tensors:
+            size = prod(tensor.shape[1:])
+            part, shape = packed[:, start : start + size], (-1, *tensor.shape[1:])
+            flat = isinstance(part, np.ndarray)
+            values[id(tensor)] = part.reshape(shape) if flat else tf.reshape(part, shape)
+            start += size
+        return values
 
     def run(
-        self, first: tf.Tensor, masks: tf.Tensor, shifts: Sequence[tf.Tensor] | None = None
+        self, packed: tf.Tensor, masks: tf.Tensor, shifts: Sequence[tf.Tensor] | None = None
     ) -> Passed:
         """Run the network with some channels removed, or let through in part.
 
         Args:
-            first: the first site's output, (b, h, w, C_1).
+            packed: what it puts out at the cut, (b, *shape).
             masks: how much of each channel of all sites is let through, (C,) or (b, C): a truth
                 value, or a number of which 1 leaves the channel as it is and 0 removes it.
-            shifts: is added at each site, (b, h, w, C_k).
+            shifts: is added at each site, (b, h, w, C_k) or (b, C_k).
         """
-        made, values = [tf.convert_to_tensor(first)], list[tf.Tensor]()
+        values, maps = self._values(packed), []
         parts = tf.split(masks, self.sizes, axis=-1)
-        for stage, part, gone in zip(self._stages, parts, self.removed, strict=True):
-            mask = part[:, None, None, :] if len(part.shape) == 2 else part
+        for site, part, gone in zip(self.sites, parts, self.removed, strict=True):
+            value = self.graph.run(values, site.tensor)
+            maps.append(value)
+            mask = tf.reshape(part, (-1, *[1] * (gone.ndim - 1), part.shape[-1]))
             if mask.dtype == tf.bool:
-                value = tf.where(mask, made[-1], gone)
+                value = tf.where(mask, value, tf.cast(gone, value.dtype))
             else:
-                value = gone + (made[-1] - gone) * mask
-            values.append(value if shifts is None else value + shifts[len(values)])
-            made += keras.tree.flatten(stage(list(values), training=False))
-        return Passed(made[: len(values)], made[len(values)], made[-1])
+                value = tf.cast(gone + (tf.cast(value, tf.float32) - gone) * mask, value.dtype)
+            values[id(site.tensor)] = value if shifts is None else value + shifts[len(maps) - 1]
+        end = self.graph.run(values, self._head.tensor)
+        output = self.graph.run(values, self._output)
+        return Passed(maps, end, output, self._finite(values))
 
     def logits(
-        self, first: tf.Tensor, masks: tf.Tensor, shifts: Sequence[tf.Tensor] | None = None
+        self, packed: tf.Tensor, masks: tf.Tensor, shifts: Sequence[tf.Tensor] | None = None
     ) -> tf.Tensor:
-        """What the softmax would get, (b, N); arguments as of `run`."""
-        end = self.run(first, masks, shifts).end
+        """The logits, of probabilities their logarithms, (b, N); arguments as of `run`."""
+        end = self.run(packed, masks, shifts).end
         if self._head.dense is not None:
             return apply_dense(self._head.dense, end)
-        # A network that ends otherwise is taken to put out probabilities.
-        return end if self._head.softmax else tf.math.log(tf.maximum(end, 1e-30))
+        return (
+            tf.math.log(tf.maximum(end, 1e-30)) if self._head.puts_out == "probabilities" else end
+        )
 
-    def maps(self, first: Floats) -> tuple[Floats, ...]:
-        """The output of every site, (b, h, w, C_k), from that of the first."""
-        values: list[tf.Tensor] = [tf.constant(first)]
-        for stage in self._stages[:-1]:
-            values.append(stage(list(values), training=False))
-        return tuple(np.asarray(value) for value in values)
+    def maps(self, packed: Floats) -> tuple[Floats, ...]:
+        """The output of every site, (b, h, w, C_k) or (b, C_k), from the cut."""
+        values = self._values(tf.constant(packed))
+        return tuple(np.asarray(self.graph.run(values, site.tensor)) for site in self.sites)
 
     def awake(self, maps: Sequence[Floats]) -> NDArray[np.bool_]:
         """On which images each channel differs from what it is once removed, (b, C).
 
         Args:
-            maps: what each site puts out before its own channels go, (b, h, w, C_k).
+            maps: what each site puts out before its own channels go, (b, h, w, C_k) or (b, C_k).
         """
         there = [
-            (np.asarray(values) != gone).any(axis=(1, 2))
+            (np.asarray(values) != gone).any(axis=tuple(range(1, gone.ndim)))
             for values, gone in zip(maps, self.removed, strict=True)
         ]
         return np.concatenate(there, axis=1)
+
+    def _values(self, packed: tf.Tensor) -> dict[int, Any]:
+        values = self.unpack(tf.convert_to_tensor(packed))
+        return {id(x): tf.cast(values[id(x)], x.dtype) for x in self.tensors}
+
+    def _finite(self, values: dict[int, Any]) -> tf.Tensor:
+        reads = [site.reads for site in self.sites if id(site.reads) in values]
+        finite = [tf.reduce_all(tf.math.is_finite(values[id(x)])) for x in reads]
+        return tf.reduce_all(tf.stack([tf.constant(True), *finite]))
 
 
 def apply_dense(dense: Any, hidden: tf.Tensor) -> tf.Tensor:
@@ -137,7 +182,11 @@ def compiled(model: keras.Model) -> Callable[..., tf.Tensor]:
 
 def _removed_values(model: keras.Model, sites: Sequence[Site]) -> list[Floats]:
     bare = prune(model, sites, range(sum(site.channels for site in sites)))
-    outputs = [bare.get_layer(site.layer).output for site in sites]
-    image = np.zeros((1, *model.input_shape[1:]), np.float32)
-    values = keras.Model(bare.inputs[0], outputs)(image, training=False)
-    return [np.asarray(value)[0] for value in keras.tree.flatten(values)]
+    graph, copied = Graph(bare), find_sites(bare)
+    values = {id(bare.inputs[0]): tf.zeros((1, *model.input_shape[1:]), bare.inputs[0].dtype)}
+    return [
+        np.zeros(site.tensor.shape[1:], np.float32)
+        if site.convolution is None
+        else np.asarray(graph.run(values, copied[site.layer].tensor), np.float32)[0]
+        for site in sites
+    ]

@@ -1,36 +1,40 @@
 """Where a layer feeds Dense and Conv2D layers, their pre-activations are linear in its channels.
 
-So a channel that is removed, or as if removed, takes no part in the sum and costs nothing.
+So a channel that is removed, or as if removed, takes no part in the sum and costs nothing. This
+takes only networks of layers that it knows; any other is run as Keras has it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from sweep.models.layers import kind_of
 from sweep.models.tail import apply_dense
+from sweep.pruning import rounding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from sweep.models.graph import Graph
-    from sweep.models.sites import Site
+    from sweep.models.tail import Tail
 
     Floats = NDArray[np.float32]
-    Rows = NDArray[np.intp]
 
 # The part of a kernel that reads the channels at hand is copied for every chunk of images. Where
 # that is too much memory, networks go the general way. Numbers, of all kernels.
 _KERNELS = 1 << 24
+# A softmax's own rounding makes equals of logits that lie closer than this.
+_SOFTMAX = 4e-6
+# Classes whose distances to all others are computed at once.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -81,130 +85,150 @@ class Consumer:
 class Rest:
     """What comes after the layer: its consumers' pre-activations, the last Dense, the logits."""
 
-    def __init__(self, graph: Graph, consumers: Sequence[Consumer], removed: Floats) -> None:
+    def __init__(self, tail: Tail, consumers: Sequence[Consumer]) -> None:
         """Use `find_rest`."""
-        height, width, channels = removed.shape
-        self._removed = removed
-        head = graph.head()
-        self._head, target = head.dense, head.tensor
-        for consumer in consumers:
-            if consumer.layer is self._head:
-                self._head, target = None, consumer.output
-        self.width = 0 if self._head is None else int(target.shape[-1])
-        hidden = _after(consumers, target)
-        every = np.arange(channels)
+        self._tail, self._consumers = tail, consumers
+        self._removed = removed = tail.removed[0]
+        head = tail.graph.head()
+        self._head, self._target = _end(tail, consumers)
+        self._softmax = _SOFTMAX if head.puts_out == "softmax" else 0.0
+        every = np.arange(removed.shape[-1])
         # The pre-activations once all channels are removed.
-        empty = [c.apply(removed[None], c.kernel(every)) + c.bias() for c in consumers]
-
-        def run(x: tf.Tensor, channels: tf.Tensor) -> Any:
-            return hidden(
-                [
-                    c.apply(x, c.kernel(channels)) + nothing
-                    for c, nothing in zip(consumers, empty, strict=True)
-                ]
-            )
-
+        self._empty = [c.apply(removed[None], c.kernel(every)) + c.bias() for c in consumers]
         self._run = tf.function(
-            run,
+            self._trace,
             input_signature=[
-                tf.TensorSpec((None, height, width, None)),
+                tf.TensorSpec((None, *removed.shape[:-1], None)),
                 tf.TensorSpec((None,), tf.int32),
+                [tf.TensorSpec((None, *x.shape[1:])) for x in tail.tensors[1:]],
             ],
             autograph=False,
         )
+        self.width = 0
         if self._head is not None:
-            self._spread = _spread_of_classes(np.asarray(self._head.kernel))
+            self.width = int(self._target.shape[-1])
+            self._apart = _distances(np.asarray(self._head.kernel))
             self._logits = tf.function(
                 partial(apply_dense, self._head),
-                input_signature=[tf.TensorSpec(target.shape)],
+                input_signature=[tf.TensorSpec((None, self.width))],
                 autograph=False,
             )
 
-    def run(self, part: Floats, keep: NDArray[np.bool_]) -> Floats:
-        """The last Dense layer's input, or the logits where there is no such layer, (b, d).
+    def run(self, part: Floats, keep: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """The last Dense layer's input, or the logits where there is no such layer.
 
         Args:
-            part: the layer's output for some images, (b, h, w, C).
+            part: what the network puts out at the cut, (b, *shape).
             keep: which channels are not removed, (C,).
+
+        Returns:
+            (b, d), and how far two logits that come of it may be moved against each other by
+            rounding, here and in Keras, (b,).
         """
+        site, *others = self._tail.unpack(part).values()
         # Relative to a removed channel's value, a channel that sleeps is 0.
-        alive = keep & (part != self._removed).any(axis=(0, 1, 2))
+        axes = tuple(range(site.ndim - 1))
+        alive = keep & (site != self._removed).any(axis=axes)
         live = np.flatnonzero(alive).astype(np.int32)
         if not len(live):  # TensorFlow has no convolution of nothing
             live = np.zeros(1, np.int32)
-            part = np.broadcast_to(self._removed, part.shape)
-        x = np.take(part, live, axis=-1) - self._removed[..., live]
-        return np.asarray(self._run(tf.constant(x), tf.constant(live)))
+            site = np.broadcast_to(self._removed, site.shape)
+        x = np.take(site, live, axis=-1) - self._removed[..., live]
+        hidden, error = self._run(tf.constant(x), tf.constant(live), others)
+        return np.asarray(hidden), np.asarray(error)
 
     def logits(self, hidden: Floats) -> Floats:
         """The network's output, up to softmax; `hidden` (b, d) is what `run` gives."""
         return hidden if self._head is None else np.asarray(self._logits(hidden))
 
-    def may_change(self, moved: Floats, labels: NDArray[np.int32], slack: Floats) -> Any:
-        """Which images (b,) the Cauchy-Schwarz bound does not settle.
+    def reach(self, moved: Floats, labels: NDArray[np.int32]) -> Floats:
+        """How far an answer's logit can have come nearer to any other, (b,).
+
+        That is |moved| * |w_y - w_j| for the farthest j (Cauchy-Schwarz).
 
         Args:
             moved: how far `hidden` has moved since the answer was computed, (b, d).
             labels: the answers, (b,).
-            slack: how far their logits lie above all others, (b,).
         """
-        if self._head is None:
-            return np.ones(len(labels), bool)
         # The norm itself is rounded; a thousandth more is far beyond that.
-        reach = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved)) * self._spread[labels]
-        return reach >= slack
+        norms = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved))
+        return np.asarray(norms * self._apart[labels], np.float32)
+
+    def _trace(self, x: tf.Tensor, channels: tf.Tensor, others: Sequence[tf.Tensor]) -> Any:
+        size = rounding.norm(x) + float(np.linalg.norm(self._removed))
+        known = self._tail.tensors[1:]
+        values = {id(symbol): value for symbol, value in zip(known, others, strict=True)}
+        errors = {key: tf.zeros_like(size) for key in values}
+        for consumer, empty in zip(self._consumers, self._empty, strict=True):
+            summed = consumer.apply(x, consumer.kernel(channels)) + empty
+            error = rounding.of_sum(consumer.layer, prod(self._removed.shape) + 1, size)
+            # A softmax keeps the order of its inputs; leaving it out spares the exponentials.
+            logits = consumer.layer.activation.__name__ == "softmax"
+            made = summed if logits else consumer.layer.activation(summed)
+            values[id(consumer.output)] = made
+            errors[id(consumer.output)] = (
+                error + rounding.UNIT * rounding.largest(made)
+                if logits
+                else rounding.of_activation(consumer.layer, error, made)
+            )
+        made, error = rounding.follow(self._tail.graph, values, errors, self._target)
+        if self._head is not None:
+            summed = rounding.of_sum(self._head, self.width + 1, rounding.norm(made))
+            error = rounding.spread(self._head) * error + summed
+        return made, rounding.CERTAIN * error + self._softmax
 
 
-def find_rest(graph: Graph, site: Site, removed: Floats) -> Rest | None:
+def find_rest(tail: Tail) -> Rest | None:
     """The rest of a network as this module sees it; None where anything else takes part.
 
     Args:
-        graph: of the whole network.
-        site: the layer.
-        removed: what it puts out for removed channels, (h, w, C).
+        tail: the network behind one site.
     """
-    consumers = _find_consumers(graph, site)
-    if (
-        not consumers
-        or sum(c.layer.kernel.value.shape.num_elements() for c in consumers) > _KERNELS
-    ):
+    consumers = _find_consumers(tail)
+    if not consumers or sum(prod(c.layer.kernel.shape) for c in consumers) > _KERNELS:
         return None
-    return Rest(graph, consumers, removed)
+    known = {id(x) for x in [*tail.tensors[1:], *(c.output for c in consumers)]}
+    head, target = _end(tail, consumers)
+    takes = all(map(rounding.is_known, tail.graph.between(known, target)))
+    takes &= head is None or rounding.is_plain(head)
+    takes &= all(x.dtype == "float32" for x in tail.tensors)
+    own = tail.graph.head().dense
+    takes &= all(c.layer is own or rounding.slope(c.layer) for c in consumers)
+    return Rest(tail, consumers) if takes else None
 
 
-def _after(consumers: Sequence[Consumer], target: Any) -> Any:
-    """The way from the consumers' pre-activations to a tensor."""
-    fed = [consumer.output for consumer in consumers]
-    direct = [i for i, tensor in enumerate(fed) if tensor is target]
-    after = None if direct else keras.Model(fed, target)
-
-    def run(pre: Sequence[tf.Tensor]) -> tf.Tensor:
-        if after is None:
-            layer, x = consumers[direct[0]].layer, pre[direct[0]]
-            # A softmax keeps the order of its inputs; leaving it out spares the exponentials.
-            return x if layer.activation.__name__ == "softmax" else layer.activation(x)
-        values = [c.layer.activation(x) for c, x in zip(consumers, pre, strict=True)]
-        return after(values if len(values) > 1 else values[0], training=False)
-
-    return run
+def _end(tail: Tail, consumers: Sequence[Consumer]) -> tuple[Any, Any]:
+    """The last Dense layer and what it reads; None and the logits if it is a consumer or none."""
+    head = tail.graph.head()
+    own = [c.output for c in consumers if c.layer is head.dense]
+    return (None, own[0]) if own else (head.dense, head.tensor)
 
 
-def _spread_of_classes(kernel: Floats) -> Floats:
+def _distances(kernel: Floats) -> Floats:
     """For each class y the largest |w_y - w_j| over all j; kernel (d, N) to (N,)."""
-    weights = kernel.astype(np.float64)
+    weights = np.nan_to_num(kernel.astype(np.float64))
     square = (weights**2).sum(axis=0)
-    distance = square[:, None] + square[None] - 2 * weights.T @ weights
-    return np.asarray(np.sqrt(np.maximum(distance, 0).max(axis=1)), np.float32)
+    farthest = [
+        (square[start : start + _BLOCK, None] + square - 2 * part.T @ weights).max(axis=1)
+        for start in range(0, len(square), _BLOCK)
+        for part in [weights[:, start : start + _BLOCK]]
+    ]
+    return np.asarray(np.sqrt(np.maximum(np.concatenate(farthest), 0)), np.float32)
 
 
-def _find_consumers(graph: Graph, site: Site) -> list[Consumer] | None:
+def _find_consumers(tail: Tail) -> list[Consumer] | None:
     """The Dense and Conv2D layers that a site feeds; None where anything else takes part."""
+    (site,) = tail.sites
     found = []
     pending: list[tuple[Any, tuple[Any, ...]]] = [(site.tensor, ())]
     while pending:
         tensor, before = pending.pop()
-        for node in graph.users(tensor):
-            if not graph.once(node) or len(node.inputs) > 1:
+        for node in tail.graph.users(tensor):
+            if (
+                not tail.graph.once(node)
+                or len(node.inputs) > 1
+                or not rounding.is_plain(node.operation)
+            ):
                 return None
             if kind_of(node.operation).linear:
                 pending.append((node.outputs[0], (*before, node.operation)))

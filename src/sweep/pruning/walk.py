@@ -4,26 +4,29 @@ A *walk* gives the answers after each of a sequence of removals at a fraction of
 running the rest of the network each time, and keeps no sums that rounding could pile up in:
 
 * an image on which the removed channel is as if removed keeps its answer, and is not run;
-* any other is run from the layer on, as in a full evaluation, and only channels that are left and
-  awake take part where the layer feeds Dense and Conv2D layers (`linear`);
+* any other is run from the layer on, and only channels that are left and awake take part where the
+  layer feeds Dense and Conv2D layers (`linear`);
 * where the last layer is Dense, |delta logit_y - delta logit_j| <= |delta h| * |w_y - w_j|
   (Cauchy-Schwarz on its input h): an image whose margin is larger keeps its answer;
-* an image whose two best classes lie closer than rounding can move them is answered by the network
-  as Keras has it.
+* an image whose two best classes lie closer than rounding can move them (`rounding`), or whose
+  numbers overflow, is answered by the network as Keras has it. So is every image of a full
+  evaluation, and on a walk where `linear` does not know the layers. Rounding may depend on how many
+  images are given at once and on an image's place among them, so these are always the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from sweep.base.errors import ModelError
 from sweep.base.threads import ahead, share
-from sweep.models.graph import Graph
-from sweep.models.tail import Tail, compiled
+from sweep.models.tail import Tail
 from sweep.pruning.linear import find_rest
 
 if TYPE_CHECKING:
@@ -38,12 +41,9 @@ if TYPE_CHECKING:
     Keep = NDArray[np.bool_]
     Rows = NDArray[np.intp]
 
-# Images a call; the front's maps are larger.
+# Images a call, of the fast path and of Keras' own.
 CHUNK = 1024
 FRONT_BATCH = 64
-# Two classes closer than this fraction of the largest output are a tie as far as float32 can tell.
-_NEAR = 2e-5
-_TIES = 32
 
 
 @dataclass
@@ -52,16 +52,16 @@ class _Known:
 
     Attributes:
         labels: the answers, (n,).
-        slack: how far their logits lay above all others when last computed, (n,); -inf where that
-            is not known.
-        values: the last Dense layer's input then, (n, d), where the bound needs it.
         awake: on which images a channel differs from what it is once removed, (n, C).
+        slack: how far their logits lay above all others, beyond rounding, when last computed, (n,);
+            -inf where that is not known.
+        values: the last Dense layer's input then, (n, d).
     """
 
     labels: Labels
+    awake: Keep
     slack: Floats
-    values: Floats | None = None
-    awake: Keep | None = None
+    values: Floats
 
 
 class Engine:
@@ -74,27 +74,27 @@ class Engine:
             model: B, with one image input and one output (n, N).
             sites: where channels are removed, in the order of the graph; the first cuts it.
         """
-        self.sites = tuple(sites)
-        self.channels = sum(site.channels for site in sites)
-        self.classes = int(model.output_shape[-1])
-        self.shape = tuple(int(size) for size in sites[0].tensor.shape[1:])
-        self._front = compiled(keras.Model(model.inputs[0], sites[0].tensor))
         self._tail = Tail(model, sites)
-        self._exact = tf.function(
-            self._tail.run,
-            input_signature=[
-                tf.TensorSpec((None, *self.shape)),
-                tf.TensorSpec((self.channels,), tf.bool),
-            ],
-            autograph=False,
-        )
-        self._rest = None
-        if len(sites) == 1:
-            self._rest = find_rest(Graph(model), sites[0], self.removed_value)
+        self.sites, self.shape = self._tail.sites, self._tail.shape
+        self.channels = sum(self._tail.sizes)
+        self.classes = int(model.output_shape[-1])
+        image = tf.TensorSpec((None, *model.input_shape[1:]), model.inputs[0].dtype)
+        packed = tf.TensorSpec((None, *self.shape))
+        keep = tf.TensorSpec((self.channels,), tf.bool)
+        # AutoGraph would only slow the start down, and threads must not parse side by side.
+        compiled = partial(tf.function, autograph=False)
+        self._front = compiled(self._tail.front, input_signature=[image])
+        self._exact = compiled(self._tail.run, input_signature=[packed, keep])
+        self._rest = find_rest(self._tail) if len(sites) == 1 else None
+
+    @property
+    def front(self) -> keras.Model:
+        """The network up to the cut."""
+        return keras.Model(self._tail.image, self._tail.tensors)
 
     @property
     def removed_value(self) -> Floats:
-        """What the first site puts out once all its channels are removed, (h, w, C)."""
+        """What the first site puts out once all its channels are removed, (h, w, C) or (C,)."""
         return self._tail.removed[0]
 
     @property
@@ -103,42 +103,62 @@ class Engine:
         return self._rest is not None
 
     def activations(self, batches: Iterable[Floats]) -> Iterator[Floats]:
-        """The first site's output, batch by batch: (b, H, W, c) to (b, h, w, C).
+        """What the network puts out at the cut, batch by batch: (b, H, W, c) to (b, *shape).
 
         The next batches are fetched while others are computed.
+
+        Raises:
+            ModelError: a number overflows before it comes to the cut.
         """
-        return ahead(lambda images: np.asarray(self._front(tf.constant(images))), batches)
+
+        def run(images: Floats) -> Floats:
+            packed, finite = self._front(tf.constant(images))
+            if not finite:
+                layers = ", ".join(site.layer for site in self.sites)
+                raise ModelError(
+                    "B must put out finite numbers up to the layer. "
+                    f"Received: infinity or NaN in front of layer={layers}. "
+                    "Look for weights or pixels that are far too large."
+                )
+            return np.asarray(packed)
+
+        return ahead(run, batches)
 
     def awake(self, activations: Floats, removed: Iterable[int] = ()) -> Keep:
         """On which images each channel differs from what it is once removed, (n, C).
 
         Args:
-            activations: (n, h, w, C) of the first site of B.
+            activations: (n, *shape), of B.
             removed: channels that are taken away; by it, those of later sites may wake.
         """
         keep = self._keep(removed)
 
         def look(start: int) -> Keep:
             part = activations[start : start + CHUNK]
-            maps = [part] if len(self.sites) == 1 else self._exact(part, keep).maps
-            return self._tail.awake(maps)
+            if len(self.sites) > 1:
+                return self._tail.awake(self._exact(part, keep).maps)
+            return self._tail.awake([self._tail.unpack(part)[id(self.sites[0].tensor)]])
 
         return np.concatenate(list(ahead(look, range(0, len(activations), CHUNK))))
 
     def answers(self, activations: Floats, removed: Iterable[int] = ()) -> Labels:
         """Full evaluation of the network without some channels: every image, from the layer on.
 
+        Keras' own layers compute it; nothing is taken over from the fast path.
+
         Args:
-            activations: (n, h, w, C) of the first site of B.
+            activations: (n, *shape), of B.
             removed: channels that are taken away.
 
         Returns:
             (n,) labels, argmax with the lowest index on ties.
         """
-        total = len(activations)
-        known = _Known(np.zeros(total, np.int32), np.full(total, -np.inf, np.float32))
-        self._evaluate(activations, self._keep(removed), np.arange(total), known)
-        return known.labels
+        labels = np.empty(len(activations), np.int32)
+        for rows, answers, _ in self._ask(
+            activations, self._keep(removed), np.arange(len(activations))
+        ):
+            labels[rows] = answers
+        return labels
 
     def walk(
         self, activations: Floats, removed: Sequence[int], channels: Sequence[int], labels: Labels
@@ -146,7 +166,7 @@ class Engine:
         """Answers after each further removal; what is not asked for is not computed.
 
         Args:
-            activations: (n, h, w, C) of the first site of B.
+            activations: (n, *shape), of B.
             removed: channels that are gone already.
             channels: the K channels that go one after another.
             labels: (n,) answers without `removed`.
@@ -156,69 +176,81 @@ class Engine:
             `channels[:k + 1]`.
         """
         total, keep = len(activations), self._keep(removed)
-        known = _Known(labels.copy(), np.full(total, -np.inf, np.float32))
-        known.awake = self.awake(activations, removed)
-        if self._rest is not None and self._rest.width:
-            known.values = np.zeros((total, self._rest.width), np.float32)
+        width = 0 if self._rest is None else self._rest.width
+        known = _Known(
+            labels.copy(),
+            self.awake(activations, removed),
+            np.full(total, -np.inf, np.float32),
+            np.zeros((total, width), np.float32),
+        )
         for channel in channels:
             keep[channel] = False
             self._evaluate(activations, keep, np.flatnonzero(known.awake[:, channel]), known)
             yield known.labels.copy()
 
     def _evaluate(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
-        """Bring what is known of some images up to date, a chunk at a time."""
-        cores = share()
-        rounds = -(-len(rows) // (CHUNK * cores))
-        split = np.array_split(rows, max(1, rounds) * cores)  # evenly among the cores
-        parts = (part for part in split if len(part))
-        for _ in ahead(lambda part: self._update(activations, keep, part, known), parts):
-            pass
+        """Bring what is known of some images up to date."""
+        if self._rest is not None:
+            cores = share()
+            rounds = -(-len(rows) // (CHUNK * cores))
+            split = np.array_split(rows, max(1, rounds) * cores)  # evenly among the cores
+            parts = (part for part in split if len(part))
+            left = ahead(lambda part: self._update(activations, keep, part, known), parts)
+            rows = np.concatenate([rows[:0], *left])
+        for part, labels, maps in self._ask(activations, keep, rows):
+            known.labels[part] = labels
+            if len(self.sites) > 1:
+                known.awake[part] = self._tail.awake(maps)
 
-    def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> None:
-        part, chosen = activations[rows], np.arange(len(rows))
-        if self._rest is None:
-            maps, _, output = self._exact(part, keep)
-            values = np.asarray(output)
-            if known.awake is not None:
-                known.awake[rows] = self._tail.awake(maps)
-        else:
-            values = self._rest.run(part, keep)
-        if self._rest is not None and known.values is not None:
-            moved = self._rest.may_change(
-                values - known.values[rows], known.labels[rows], known.slack[rows]
-            )
-            chosen, values = np.flatnonzero(moved), values[moved]
-            known.values[rows[chosen]] = values
-        if len(chosen):
-            labels, slack = self._decide(values)
-            near = np.flatnonzero(~(slack > 0))
-            labels[near] = self._settle(part[chosen[near]], keep)
-            known.labels[rows[chosen]], known.slack[rows[chosen]] = labels, slack
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows is not settled
+    def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> Rows:
+        """The fast path; returns the images that it cannot answer."""
+        assert self._rest is not None  # noqa: S101 - for types
+        values, rounding = self._rest.run(activations[rows], keep)
+        if self._rest.width:
+            reach = self._rest.reach(values - known.values[rows], known.labels[rows])
+            moved = ~(reach + rounding < known.slack[rows])
+            rows, values, rounding = rows[moved], values[moved], rounding[moved]
+            known.values[rows] = values
+        logits = np.array(self._rest.logits(values))
+        labels = logits.argmax(axis=1)
+        places = np.arange(len(labels))
+        best = logits[places, labels]
+        logits[places, labels] = -np.inf
+        slack = best - logits.max(axis=1) - rounding
+        known.labels[rows], known.slack[rows] = labels, slack
+        return np.asarray(rows[~((slack > 0) & (slack < np.inf))])
 
-    def _settle(self, part: Floats, keep: Keep) -> Labels:
-        """The answers to images that are too close to call, (b,), from the network itself.
+    def _ask(
+        self, activations: Floats, keep: Keep, rows: Rows
+    ) -> Iterator[tuple[Rows, Labels, list[Floats]]]:
+        """Run some images as Keras does: which they are, their answers, and the sites' outputs."""
 
-        It is asked for a fixed number at a time: rounding may depend on how many are asked for.
-        """
-        answers = np.empty(len(part), np.int32)
-        for start in range(0, len(part), _TIES):
-            few = part[start : start + _TIES]
-            output = np.asarray(self._exact(np.resize(few, (_TIES, *few.shape[1:])), keep).output)
-            answers[start : start + _TIES] = output[: len(few)].argmax(axis=1)
-        return answers
+        def run(part: Rows) -> tuple[Rows, Labels, list[Floats]]:
+            # Each has the place that it has in a full evaluation; any fill the others.
+            places, chosen = part % FRONT_BATCH, np.resize(part, FRONT_BATCH)
+            chosen[places] = part
+            passed = self._exact(activations[chosen], keep)
+            if not passed.finite:
+                raise ModelError(
+                    "B must put out finite numbers in front of every layer that is pruned. "
+                    f"Received: infinity or NaN with {int((~keep).sum())} channels removed. "
+                    "Prune one layer only, or look for weights that are far too large."
+                )
+            answers = np.asarray(passed.output)[places].argmax(axis=1)
+            return part, answers, [np.asarray(x)[places] for x in passed.maps]
 
-    def _decide(self, values: Floats) -> tuple[Labels, Floats]:
-        """Labels (b,), and how far the best class lies above the second beyond rounding (b,)."""
-        logits = np.array(values if self._rest is None else self._rest.logits(values))
-        labels = logits.argmax(axis=1).astype(np.int32)
-        rows = np.arange(len(labels))
-        best = logits[rows, labels]
-        near = _NEAR * np.maximum(best, -logits.min(axis=1))
-        logits[rows, labels] = -np.inf
-        slack: Floats = best - logits.max(axis=1) - near
-        return labels, slack
+        return ahead(run, _batches(rows))
 
     def _keep(self, removed: Iterable[int]) -> Keep:
         keep = np.ones(self.channels, bool)
         keep[list(removed)] = False
         return keep
+
+
+def _batches(rows: Rows) -> Iterator[Rows]:
+    """Split rows, in few parts, so that each has its own place in a part: its number modulo 64."""
+    while len(rows):
+        _, first = np.unique(rows % FRONT_BATCH, return_index=True)
+        yield rows[first]
+        rows = np.delete(rows, first)
