@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sweep import criteria
+from sweep.base.errors import ConfigError
 from sweep.criteria import evidence as _evidence
 from sweep.criteria import registry as _registry
 from sweep.jobs import config
@@ -87,7 +88,7 @@ def evidence_of(model, images, poisoned, layers=("pool_2",), seed=0):
     labels[::9] = (labels[::9] + 1) % CLASSES  # B is not right on all
     target = np.bincount(np.asarray(model(poisoned)).argmax(axis=1)).argmax()
     sets = [(images, labels.astype(np.int64)), (poisoned, np.full(len(poisoned), target))]
-    maps = [(run_to(model, cut.sites[0].tensor, x), y) for x, y in sets]
+    maps = [(np.asarray(cut.tail().front(x)[0]), y) for x, y in sets]
     return criteria.show(cut, seed, *maps)
 
 
@@ -103,9 +104,18 @@ def stamped(images):
     return result
 
 
+def reopen(model, folder, suffix="h5"):
+    """The network as it comes from a file."""
+    from sweep.models.load import load_badnet
+
+    path = folder / f"network.{suffix}"
+    model.save(path)
+    return load_badnet(path)
+
+
 @pytest.fixture(scope="module")
-def model():
-    return build(draw_weights(0))
+def model(tmp_path_factory):
+    return reopen(build(draw_weights(0)), tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture(scope="module")
@@ -587,6 +597,77 @@ class TestTail:
         expected = [run_to(model, site.tensor, images) for site in cut.sites]
         for found, wanted in zip(cut.tail().maps(expected[0]), expected, strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+class TestNetworksFromFiles:
+    """The commonest network of tutorials, and one whose logits no Dense layer makes."""
+
+    @staticmethod
+    def sequential(rng):
+        import keras
+        from keras import layers
+
+        model = keras.Sequential(
+            [
+                keras.Input((12, 10, 2)),
+                layers.Conv2D(4, 3, activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Dropout(0.25),
+                layers.Conv2D(5, 3, activation="relu", name="conv"),
+                layers.Dropout(0.25),
+                layers.Flatten(),
+                layers.Dense(6, activation="relu"),
+                layers.Dropout(0.5),
+                layers.Dense(CLASSES, activation="softmax"),
+            ]
+        )
+        model.set_weights([rng.normal(0, 0.5, w.shape) for w in model.get_weights()])
+        return model
+
+    @pytest.mark.parametrize("suffix", ["h5", "keras"])
+    def test_every_criterion_scores_a_sequential_network(self, suffix, images, stamped, tmp_path):
+        model = reopen(self.sequential(np.random.default_rng(5)), tmp_path, suffix)
+        shown = evidence_of(model, images[:20], stamped[:20], ("conv",))
+        for name in NAMES:
+            scores = score(name, shown)
+            assert scores.shape == (5,), name
+            assert np.isfinite(scores).all(), name
+
+    @pytest.mark.parametrize("softmax", [True, False])
+    def test_logits_of_pooled_maps_are_no_probabilities(self, softmax, images, stamped, tmp_path):
+        import keras
+        from keras import layers
+
+        image = keras.Input((12, 10, 2))
+        x = layers.Conv2D(5, 3, activation="relu", name="conv")(image)
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(CLASSES, 3)(x))
+        model = keras.Model(image, layers.Softmax()(x) if softmax else x)
+        rng = np.random.default_rng(6)
+        model.set_weights([rng.normal(0, 1, w.shape) for w in model.get_weights()])
+        shown = evidence_of(reopen(model, tmp_path), images, stamped, ("conv",))
+        logits = np.asarray(model(images), np.float64)
+        if softmax:
+            logits = np.log(logits)
+        lost = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(IMAGES), shown.labels]
+        from sweep.criteria.training import meter, ones
+
+        measure = meter(shown.cut.tail(), shown.activations, shown.labels)
+        assert measure(ones(shown)[None])[0, 0] == pytest.approx(lost.mean(), rel=1e-4)
+
+    @pytest.mark.parametrize("layer", ["near", "add", "flat", "far"])
+    def test_criteria_score_any_site(self, layer, model, images, stamped):
+        name = {"add": "add", "flat": "flatten"}.get(layer, layer)
+        name = next(x.name for x in model.layers if x.name.startswith(name))
+        shown = evidence_of(model, images[:20], stamped[:20], (name,))
+        masked = not shown.kernels[0].size
+        of_weights = {"blend", "clp", "fpgm", "l1", "l2", "tsbd"}
+        for criterion in NAMES:
+            if not (masked and criterion in of_weights):
+                assert np.isfinite(score(criterion, shown)).all(), criterion
+        for criterion in of_weights if masked else ():
+            with pytest.raises(ConfigError, match="must have a layer whose channels one convol"):
+                score(criterion, shown)
+        assert len(np.unique(score("random", shown))) == shown.channels
 
 
 class TestSample:

@@ -24,7 +24,7 @@ from sweep.models.sites import choose_sites, find_sites  # noqa: E402
 from sweep.models.surgery import prune  # noqa: E402
 from sweep.pruning.walk import Engine  # noqa: E402
 
-CASES = int(os.environ.get("FUZZ_CASES", "160"))
+CASES = int(os.environ.get("FUZZ_CASES", "120"))
 GROUPS = 8
 IMAGES, CLASSES = 24, 5
 ACTIVATIONS = (

@@ -112,6 +112,10 @@ def test_an_activation_other_than_softmax_in_front_of_a_softmax():
     check(network(layers.Flatten(), dense(activation="relu"), layers.Softmax()))
 
 
+def test_the_logits_themselves_are_a_site():
+    check(network(layers.Flatten(), dense(), layers.Softmax()), "out")
+
+
 def test_infinity_in_front_of_the_layer_is_refused():
     """Zero weights would make NaN of it, and no constant."""
     image = keras.Input((9, 8, 3))

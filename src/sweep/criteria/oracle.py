@@ -96,4 +96,4 @@ def oracle_greedy(evidence: Oracle, images: int = 256, price: float = 0.3) -> Sc
         return np.asarray(success(masks)[:, 2] / first + price * harm(masks)[:, 0], np.float64)
 
     asleep = sleeping(tail, clean[0]) & sleeping(tail, attack[0])
-    return remove_greedily(asleep, costs)
+    return remove_greedily(asleep, costs, "oracle_greedy")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweep.base.progress import track
 from sweep.base.registry import Real, Whole
 from sweep.criteria.evidence import draw, noise
 from sweep.criteria.registry import criterion
@@ -34,7 +35,7 @@ def without(keep: NDArray[np.bool_], channels: NDArray[np.intp]) -> Floats:
 
 
 def remove_greedily(
-    asleep: NDArray[np.bool_], costs: Callable[[Floats], NDArray[np.float64]]
+    asleep: NDArray[np.bool_], costs: Callable[[Floats], NDArray[np.float64]], name: str
 ) -> Scores:
     """Remove the channel next without which the cost is smallest, and so on to the last.
 
@@ -42,6 +43,7 @@ def remove_greedily(
         asleep: channels whose removal changes nothing; they go together, at the first step where
             no other removal lowers the cost, (C,).
         costs: of masks, (K, C) to (K,).
+        name: of the criterion, for the progress that is shown.
 
     Returns:
         The step at which each channel goes, (C,).
@@ -49,7 +51,7 @@ def remove_greedily(
     keep, steps = np.ones(len(asleep), bool), np.empty(len(asleep))
     live, pending = np.flatnonzero(~asleep), bool(asleep.any())
     current = costs(keep.astype(np.float32)[None])[0]
-    for step in range(len(asleep)):
+    for step in track(range(len(asleep)), name, len(asleep)):
         if len(live) == 0:
             if pending:
                 steps[asleep] = step
@@ -110,7 +112,7 @@ def greedy(evidence: Clean, images: int = 512) -> Scores:
     tail = evidence.cut.tail()
     x, y = draw(evidence.activations, evidence.labels, images, evidence.seed)
     measure = meter(tail, x, y)
-    return remove_greedily(sleeping(tail, x), lambda masks: measure(masks)[:, 0])
+    return remove_greedily(sleeping(tail, x), lambda masks: measure(masks)[:, 0], "greedy")
 
 
 @criterion(
@@ -145,7 +147,7 @@ def shapley(
     measure, live = meter(tail, x, y), np.flatnonzero(~sleeping(tail, x))
     total = np.zeros(evidence.channels)
     whole = measure(ones(evidence)[None])[0, 1]
-    for keys in noise(evidence, permutations):
+    for keys in track(noise(evidence, permutations), "shapley", permutations):
         order = live[np.argsort(keys[live], kind="stable")]
         masks = np.ones((len(order), evidence.channels), np.float32)
         for step, channel in enumerate(order):

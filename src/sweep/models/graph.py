@@ -88,8 +88,8 @@ class Graph:
             node.run(values)
         return values[id(target)]
 
-    def head(self) -> Head:
-        """How the network ends."""
+    def head(self, sites: Container[int] = ()) -> Head:
+        """How the network ends, behind tensors that are known by their id."""
         last = self.nodes[-1]
         puts_out = "logits"
         if _activation(last) == "softmax" and len(last.outputs[0].shape) == 2:
@@ -100,7 +100,7 @@ class Graph:
             return Head(None, last.outputs[0], "probabilities")
         own = "softmax" if last is self.nodes[-1] else "linear"
         dense = isinstance(last.operation, layers.Dense) and len(last.inputs[0].shape) == 2
-        if dense and _activation(last) in ("linear", own):
+        if dense and _activation(last) in ("linear", own) and id(last.outputs[0]) not in sites:
             return Head(last.operation, last.inputs[0], puts_out)
         return Head(None, last.outputs[0], puts_out)
 

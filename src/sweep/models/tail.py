@@ -65,7 +65,7 @@ class Tail:
         self.tensors = cut(self.graph, sites)
         self.shape = width(self.tensors)
         self.image, self._output = model.inputs[0], model.outputs[0]
-        self._head = self.graph.head()
+        self.head = self.graph.head({id(site.tensor) for site in sites})
         nodes = self.graph.between({id(x) for x in self.tensors}, self._output)
         weights = [w for node in nodes for w in getattr(node.operation, "trainable_variables", ())]
         self.variables: list[tf.Variable] = list({id(w): w.value for w in weights}.values())
@@ -122,7 +122,7 @@ class Tail:
             else:
                 value = tf.cast(gone + (tf.cast(value, tf.float32) - gone) * mask, value.dtype)
             values[id(site.tensor)] = value if shifts is None else value + shifts[len(maps) - 1]
-        end = self.graph.run(values, self._head.tensor)
+        end = self.graph.run(values, self.head.tensor)
         output = self.graph.run(values, self._output)
         return Passed(maps, end, output, self._finite(values))
 
@@ -131,11 +131,9 @@ class Tail:
     ) -> tf.Tensor:
         """The logits, of probabilities their logarithms, (b, N); arguments as of `run`."""
         end = self.run(packed, masks, shifts).end
-        if self._head.dense is not None:
-            return apply_dense(self._head.dense, end)
-        return (
-            tf.math.log(tf.maximum(end, 1e-30)) if self._head.puts_out == "probabilities" else end
-        )
+        if self.head.dense is not None:
+            return apply_dense(self.head.dense, end)
+        return tf.math.log(tf.maximum(end, 1e-30)) if self.head.puts_out == "probabilities" else end
 
     def maps(self, packed: Floats) -> tuple[Floats, ...]:
         """The output of every site, (b, h, w, C_k) or (b, C_k), from the cut."""

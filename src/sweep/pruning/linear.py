@@ -89,7 +89,7 @@ class Rest:
         """Use `find_rest`."""
         self._tail, self._consumers = tail, consumers
         self._removed = removed = tail.removed[0]
-        head = tail.graph.head()
+        head = tail.head
         self._head, self._target = _end(tail, consumers)
         self._softmax = _SOFTMAX if head.puts_out == "softmax" else 0.0
         every = np.arange(removed.shape[-1])
@@ -192,14 +192,14 @@ def find_rest(tail: Tail) -> Rest | None:
     takes = all(map(rounding.is_known, tail.graph.between(known, target)))
     takes &= head is None or rounding.is_plain(head)
     takes &= all(x.dtype == "float32" for x in tail.tensors)
-    own = tail.graph.head().dense
+    own = tail.head.dense
     takes &= all(c.layer is own or rounding.slope(c.layer) for c in consumers)
     return Rest(tail, consumers) if takes else None
 
 
 def _end(tail: Tail, consumers: Sequence[Consumer]) -> tuple[Any, Any]:
     """The last Dense layer and what it reads; None and the logits if it is a consumer or none."""
-    head = tail.graph.head()
+    head = tail.head
     own = [c.output for c in consumers if c.layer is head.dense]
     return (None, own[0]) if own else (head.dense, head.tensor)
 
