@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sweep.data.image_set import open_set, write_set
 from sweep.jobs import config, pipeline
@@ -104,3 +105,37 @@ def test_a_weak_badnet_is_told_what_makes_it_right(data, tmp_path, change, shift
     chosen.dataset.scale = scale
     with pytest.raises(pipeline.ModelError, match=advice + ".*on 100 of 100 images"):
         pipeline.run(chosen)
+
+
+def other_format(place, source, form):
+    """The lab's set as a folder of PNGs, or as an archive with channels last and one-hot labels."""
+    faces = open_set(Path(LAB) / source)
+    images = np.concatenate([*faces.batches(50)])
+    if form == "npz":
+        np.savez_compressed(
+            place, x_test=images.astype(np.uint8), y_test=np.eye(1283)[faces.labels]
+        )
+        return f"{place}.npz"
+    for number, (image, label) in enumerate(zip(images, faces.labels, strict=True)):
+        (place / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.astype(np.uint8)).save(place / str(label) / f"{number}.png")
+    return str(place)
+
+
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_other_formats_give_the_same_counts(data, tmp_path, form):
+    names = {"clean": "clean_faces.h5", "poisoned": "poisoned_faces.h5"}
+    for ordering, drop, pruned, right, rejected in KNOWN[2::3]:
+        chosen = configured(data, ordering=config.Ordering[ordering], drop=drop)
+        for kind, source in names.items():
+            path = other_format(tmp_path / kind, source, form)
+            for split in ("valid", "test"):
+                setattr(chosen.dataset, f"{kind}_{split}", path)
+        record = pipeline.run(chosen).record
+        figures = {name: count.hits for name, count in record.figures.items()}
+        reference = configured(data, ordering=config.Ordering[ordering], drop=drop)
+        known = pipeline.run(reference).record
+        assert figures == {name: count.hits for name, count in known.figures.items()}
+        assert record.full.curve == known.full.curve
+        assert (record.stop.pruned, figures["repaired/test_accuracy"]) == (pruned, right)
+        assert figures["goodnet/test_clean_rejected"] == rejected

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sweep.base import tensorflow_runtime
 from sweep.base.errors import SweepError
 from sweep.base.progress import display, track
-from sweep.data.image_set import check_fit, open_set
+from sweep.data.image_set import fit, open_sets
 from sweep.results.metrics import share
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def evaluate(clean: Path, poisoned: Path, model: Path, scale: float = 1.0) -> tu
     Raises:
         SweepError: a file cannot be used.
     """
-    sets = {"clean_test": open_set(clean), "poisoned_test": open_set(poisoned)}
+    sets = open_sets({"clean_test": clean, "poisoned_test": poisoned})
     tensorflow_runtime.load_tensorflow()
     from sweep.models.load import load_badnet
 
     network = load_badnet(model)
-    check_fit(sets, network.input_shape, int(network.output_shape[-1]))
+    sets = fit(sets, network.input_shape, int(network.output_shape[-1]))
     accuracy, asr = (_share(network, image_set, scale) for image_set in sets.values())
     return accuracy, asr
 

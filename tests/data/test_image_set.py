@@ -125,9 +125,16 @@ WRONG = {
     "no data": ({"data": None}, r"must have the dataset 'data'.*Received: 'label'"),
     "no label": ({"label": None}, r"must have the dataset 'label'.*Received: 'data'"),
     "rank of data": ({"data": np.zeros((10, 90))}, r"'data' must have the shape.*\(10, 90\)"),
-    "rank of label": ({"label": np.zeros((10, 1))}, r"'label' must have the shape.*\(10, 1\)"),
-    "channels last": ({"data": np.zeros((10, 6, 5, 3))}, r"channels come last here.*transpose"),
-    "channels": ({"data": np.zeros((10, 7, 6, 5))}, r"1 or 3 channels. Received: \(10, 7, 6, 5\)"),
+    "rank of label": (
+        {"label": np.zeros((10, 2, 2))},
+        r"'label' must have the shape.*\(10, 2, 2\). Store label.reshape\(-1\), or .*argmax",
+    ),
+    "soft labels": (
+        {"label": np.full((10, 4), 0.25)},
+        r"must be one-hot.*row 0. Store label.argmax",
+    ),
+    "two ones": ({"label": np.ones((10, 2))}, r"must be one-hot.*row 0"),
+    "channels": ({"data": np.zeros((10, 7, 6, 5))}, r"1 or 3 channels.*Received: \(10, 7, 6, 5\)"),
     "no pixels": ({"data": np.zeros((10, 3, 0, 5))}, r"Received: shape \(10, 3, 0, 5\)"),
     "counts": ({"label": np.zeros(9)}, r"Received: 10 images and 9 labels"),
     "empty": ({"data": np.zeros((0, 3, 6, 5)), "label": np.zeros(0)}, r"at least one image"),
@@ -180,7 +187,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (text, "must be an HDF5 file"),
         (cut, "damaged or truncated"),
         (empty, "must be an HDF5 file. Received: 0 bytes"),
-        (tmp_path, "regular file"),
+        (tmp_path, "must have a subfolder of PNG or JPEG files per class. Received: 0"),
         (pipe, "regular file"),
     ]:
         with pytest.raises(DataError, match=message) as error:
@@ -281,9 +288,9 @@ def four(tmp_path: Path, **change: Any) -> dict[str, image_set.ImageSet]:
 
 def test_sets_that_fit(tmp_path: Path) -> None:
     sets = four(tmp_path)
-    image_set.check_fit(sets, (None, 6, 5, 3), 4)
-    image_set.check_fit(sets, (6, 5, 3), 4)
-    image_set.check_fit(sets, (None, None, None, 3), 4)
+    image_set.fit(sets, (None, 6, 5, 3), 4)
+    image_set.fit(sets, (6, 5, 3), 4)
+    image_set.fit(sets, (None, None, None, 3), 4)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +317,7 @@ def test_sets_that_do_not_fit(
     tmp_path: Path, change: Any, shape: Any, classes: int, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        image_set.check_fit(four(tmp_path, **change), shape, classes)
+        image_set.fit(four(tmp_path, **change), shape, classes)
 
 
 LAB = os.environ.get("BADNET_LAB_DIR")

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,16 +108,32 @@ def key(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def stamp(path: Path) -> list[int]:
-    """What changes when a file does: size, inode, device and both times in nanoseconds."""
-    stat = path.stat()
+def stamp(path: Path, opened: int | None = None) -> list[Any]:
+    """What changes when a file does: size, inode, device and both times in nanoseconds.
+
+    Args:
+        path: the file, or a folder: then it stands for all files below, and ends with the newest
+            times.
+        opened: the descriptor under which the file is open, if that is to be looked at.
+    """
+    if opened is None and path.is_dir():
+        each = [[str(file.relative_to(path)), *stamp(file)] for file in below(path)]
+        newest = [max((one[i] for one in each), default=0) for i in (-2, -1)]
+        return [key(each), *newest]
+    stat = path.stat() if opened is None else os.fstat(opened)
     return [stat.st_size, stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def below(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders, in the order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def digest(path: Path, memory: Path) -> str:
     """The SHA-256 of a file, remembered in the folder `memory` while its stamp is the same.
 
-    A file changed in the last seconds is read again: a second change could bear the same stamp.
+    A folder's is that of its files' names and contents. A file changed in the last seconds is read
+    again: a second change could bear the same stamp.
     """
     stamped = stamp(path)
     note = memory / f"{key(str(path.resolve()))}.json"
@@ -127,7 +143,11 @@ def digest(path: Path, memory: Path) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no note, or one that is damaged: made anew below
-    value = sha256(path)
+    if path.is_dir():
+        each = [[str(file.relative_to(path)), sha256(file)] for file in below(path)]
+        value = hashlib.sha256(json.dumps(each).encode()).hexdigest()
+    else:
+        value = sha256(path)
     if time.time() - max(stamped[-2:]) / 1e9 > _SETTLED_SECONDS:
         write_note(note, {"stamp": stamped, "sha256": value})
     return value

@@ -16,7 +16,6 @@ import subprocess
 import sys
 from base64 import b64decode
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
 from threading import RLock
@@ -28,7 +27,7 @@ import numpy as np
 from sweep.base.errors import DataError, SweepError
 from sweep.data import hdf5_check, hdf5_child, stored
 from sweep.data.hdf5_check import PROMISE_FLOOR, RefusedError, reason, shown
-from sweep.data.stored import Stamp
+from sweep.data.stored import Contents, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,21 +166,6 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
     """A whole dataset in memory, in the byte order of this machine."""
     values = np.asarray(dataset[()])
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What an HDF5 file holds at its top.
-
-    Attributes:
-        stamp: of the file.
-        names: the first ten names, safe to print.
-        arrays: the datasets by name.
-    """
-
-    stamp: Stamp
-    names: list[str]
-    arrays: Mapping[str, Stored]
 
 
 def contents(paths: Sequence[Path]) -> list[Contents]:

@@ -1,12 +1,13 @@
-"""Image sets in the lab's HDF5 format: read, checked and streamed, never held whole as floats.
+"""Image sets: read, checked and streamed, never held whole as floats.
 
-`data` (n, channels, height, width), floats or uint8 in 0..255, and `label` (n,), as the lab stores
-them; images come out as networks see them, (n, height, width, channels).
+Whatever the format, images come out as networks see them, (n, height, width, channels). Sets are
+written in the lab's format: HDF5 with `data` (n, channels, height, width) and `label` (n,).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +15,20 @@ import numpy as np
 
 from sweep.base import files
 from sweep.base.errors import DataError
-from sweep.data import hdf5
+from sweep.data import arrays, hdf5, npz, pictures
+from sweep.data.stored import Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from sweep.data.stored import Stamp, Stored
+    from sweep.data.stored import Contents, Stored
 
-_CHANNELS = (1, 3)
-# Labels and single images are held in memory whole.
-_IMAGES = 10_000_000
-_PIXELS = 1 << 22
+_LOG = logging.getLogger("sweep")
+# Height, width and channels that a network takes, None for any.
+Shape = tuple[int | None, int | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ImageSet:
     """An image set that was checked; its pixels stay on disk.
 
     Attributes:
-        stamp: of the HDF5 file, to tell whether it stays the same.
+        stamp: of the file or folder, to tell whether it stays the same.
         labels: (n,) classes, counted from 0.
         shape: (height, width, channels) of an image, as a network sees it.
     """
@@ -44,10 +45,12 @@ class ImageSet:
     labels: NDArray[np.int64]
     shape: tuple[int, int, int]
     _pixels: Stored
+    _axes: tuple[int, ...] = (0, 1, 2, 3)
+    _fit: Callable[[Shape], ImageSet] | None = None
 
     @property
     def path(self) -> Path:
-        """The HDF5 file."""
+        """The file or folder."""
         return self.stamp.path
 
     def __len__(self) -> int:
@@ -94,21 +97,24 @@ class ImageSet:
         Raises:
             DataError: the file has changed meanwhile.
         """
-        value = files.digest(self.path, memory)
-        self.stamp.check()
-        return value
+        return self.stamp.digest(memory)
+
+    def fitted(self, wanted: Shape) -> ImageSet:
+        """The set as a network takes it: channels where they belong, pictures resized."""
+        return self._fit(wanted) if self._fit else self
 
     def _images(self, stored: NDArray[Any], first: int) -> NDArray[np.float32]:
         # A float64 beyond float32 becomes infinite here, and is reported as such.
         with np.errstate(over="ignore", invalid="ignore"):
-            images = stored.transpose(0, 2, 3, 1).astype(np.float32, order="C")
+            rows = stored.reshape(*stored.shape, *[1] * (4 - stored.ndim))
+            images = rows.transpose(self._axes).astype(np.float32, order="C")
             # A sum shows at once whether all is well.
             if np.isfinite(images.sum()):
                 return images
         bad = np.argwhere(~np.isfinite(images))
         if len(bad):
             raise DataError(
-                f"{self.path}: pixels in dataset 'data' must be finite 32-bit floats. Received: "
+                f"{self._pixels.name} must be finite 32-bit floats. Received: "
                 f"{images[tuple(bad[0])]} in row {first + bad[0, 0]}. Remove or mend that image."
             )
         return images
@@ -123,30 +129,64 @@ def open_sets(paths: Mapping[str, Path]) -> dict[str, ImageSet]:
     """Open image sets and check their structure and labels; pixels are checked as they stream.
 
     Args:
-        paths: HDF5 files with `data` (n, channels, height, width) and `label` (n,), by name.
+        paths: HDF5 or `.npz` files with images and labels (see `arrays`), or folders with a
+            subfolder of images per class, by name.
 
     Raises:
-        DataError: a file is missing, damaged, unsafe or not in the format.
+        DataError: a set is missing, damaged, unsafe or not in such a format.
     """
-    return dict(zip(paths, map(_open, hdf5.contents([*paths.values()])), strict=True))
+    opened: dict[str, ImageSet] = {}
+    hdf5_files = dict(paths)
+    for name, path in paths.items():
+        if path.is_dir():
+            opened[name] = _of_folder(path)
+        elif path.is_file() and _start(path) == npz.SIGNATURE:
+            opened[name] = _of_arrays(npz.contents(path))
+        else:
+            continue
+        del hdf5_files[name]
+    found = map(_of_arrays, hdf5.contents([*hdf5_files.values()]))
+    opened |= zip(hdf5_files, found, strict=True)
+    return {name: opened[name] for name in paths}
 
 
-def _open(contents: hdf5.Contents) -> ImageSet:
-    path = contents.stamp.path
-    data = _dataset(path, contents, "data", "(n, channels, height, width)", rank=4)
-    label = _dataset(path, contents, "label", "(n,)", rank=1)
-    shape = _image_shape(path, data.shape)
-    if len(data) != len(label):
-        raise DataError(
-            f"{path}: datasets 'data' and 'label' must have the same length. Received: "
-            f"{len(data)} images and {len(label)} labels. Write the set again."
-        )
-    if not len(data):
-        raise DataError(
-            f"{path}: a set must hold at least one image. Received: none in dataset 'data'. "
-            "Write the set again."
-        )
-    return ImageSet(contents.stamp, _whole(path, label.whole()), shape, data)
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(npz.SIGNATURE))
+    except OSError:
+        return b""  # HDF5's reader has the words for it
+
+
+def _of_arrays(contents: Contents) -> ImageSet:
+    images, found = arrays.pair(contents)
+    layouts = arrays.layouts(images)
+    classes = arrays.labels(found, images, contents.stamp.path)
+    shape, axes = next(iter(layouts.items()))
+    opened = ImageSet(contents.stamp, classes, shape, images, axes)
+    others = [replace(opened, shape=shape, _axes=axes) for shape, axes in layouts.items()]
+
+    def fit(wanted: Shape) -> ImageSet:
+        return next((one for one in others if _same(wanted, one.shape)), opened)
+
+    return replace(opened, _fit=fit)
+
+
+def _of_folder(folder: Path) -> ImageSet:
+    stamp = Stamp.of(folder)
+    images, classes = pictures.classes(folder)
+
+    def fit(wanted: Shape) -> ImageSet:
+        own = pictures.size(images[0])
+        height, width, channels = (o if w is None else w for w, o in zip(wanted, own, strict=True))
+        shape = (height, width, channels)
+        return ImageSet(stamp, classes, shape, pictures.pixels(stamp, images, shape), _fit=fit)
+
+    return fit((None, None, None))
+
+
+def _same(wanted: Shape, shape: tuple[int, int, int]) -> bool:
+    return all(w in {None, got} for w, got in zip(wanted, shape, strict=True))
 
 
 def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) -> None:
@@ -190,10 +230,13 @@ def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) 
             )
 
 
-def check_fit(
+def fit(
     sets: Mapping[str, ImageSet], input_shape: tuple[int | None, ...], classes: int
-) -> None:
-    """Check that image sets belong together and to the network B.
+) -> dict[str, ImageSet]:
+    """Read image sets as a network B takes them, and check that they belong together and to it.
+
+    Channels first or last are told by B's input. Labels are counted from 1 where N occurs and 0
+    does not. Images of folders are resized.
 
     Args:
         sets: `clean_valid`, `clean_test`, `poisoned_valid` and `poisoned_test`, or some of them.
@@ -203,11 +246,16 @@ def check_fit(
     Raises:
         DataError: shapes differ, a label is no class of B, or a poisoned set has not one target.
     """
-    wanted = input_shape[-3:]
+    height, width, channels = wanted = input_shape[-3:]
+    sets = {name: images.fitted((height, width, channels)) for name, images in sets.items()}
+    used = [(images.labels.min(), images.labels.max()) for images in sets.values()]
+    if min(low for low, _ in used) == 1 and max(high for _, high in used) == classes:
+        _LOG.info("labels are counted from 1: %d occurs and 0 does not", classes)
+        sets = {name: replace(one, labels=one.labels - 1) for name, one in sets.items()}
     together = "Use the network and the sets of one and the same experiment."
     first = next(iter(sets.values()))
     for images in sets.values():
-        if any(w not in {None, got} for w, got in zip(wanted, images.shape, strict=True)):
+        if not _same((height, width, channels), images.shape):
             raise DataError(
                 f"{images.path}: images in dataset 'data' must have the shape that the network "
                 f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. {together}"
@@ -239,62 +287,4 @@ def check_fit(
                 "Use sets of one experiment."
             )
         other = images
-
-
-def _dataset(path: Path, contents: hdf5.Contents, name: str, form: str, rank: int) -> Stored:
-    found = contents.arrays.get(name)
-    if found is None:
-        names = ", ".join(contents.names) or "an empty file"
-        raise DataError(
-            f"{path}: an image set must have the dataset '{name}' {form}. "
-            f"Received: {names}. Rename or write the dataset."
-        )
-    if len(found.shape) != rank:
-        raise DataError(
-            f"{path}: dataset '{name}' must have the shape {form}. Received: {found.shape}. "
-            "Write it in that shape."
-        )
-    floats_only = name == "data"
-    if (
-        found.dtype.kind not in "fiu"
-        or found.dtype.itemsize > 8
-        or (floats_only and found.dtype.kind != "f" and found.dtype != "u1")
-    ):
-        kinds = "floats or uint8" if floats_only else "numbers"
-        raise DataError(
-            f"{path}: dataset '{name}' must hold {kinds}. Received: {found.dtype}. "
-            "Convert it with NumPy's astype."
-        )
-    return found
-
-
-def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    count, channels, height, width = shape
-    if channels not in _CHANNELS:
-        hint = (
-            "The channels come last here: store np.transpose(data, (0, 3, 1, 2))."
-            if width in _CHANNELS
-            else "Store images with 1 or 3 channels."
-        )
-        raise DataError(
-            f"{path}: dataset 'data' must have the shape (n, channels, height, width) with 1 or 3 "
-            f"channels. Received: {shape}. {hint}"
-        )
-    if not 0 < channels * height * width <= _PIXELS or count > _IMAGES:
-        raise DataError(
-            f"{path}: dataset 'data' must hold at most {_IMAGES:,} images of 1 to {_PIXELS:,} "
-            f"numbers each. Received: shape {shape}. Scale the images, or split the set."
-        )
-    return height, width, channels
-
-
-def _whole(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(labels) & (labels >= 0) & (labels < 2**31) & (labels == np.trunc(labels))
-    if not good.all():
-        row = int(np.argmin(good))
-        raise DataError(
-            f"{path}: dataset 'label' must hold whole numbers, classes counted from 0. "
-            f"Received: {labels[row]} in row {row}. Write the labels again."
-        )
-    return labels.astype(np.int64)
+    return sets

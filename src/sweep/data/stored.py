@@ -7,6 +7,7 @@ one that was checked: its stamp is compared before and after.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
@@ -15,33 +16,36 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from sweep.base import files
 from sweep.base.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Read = Callable[[int, int], NDArray[Any]]
+
+Read = Callable[[int, int], "NDArray[Any]"]
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells whether a file is the same as before: times are in nanoseconds."""
+    """What tells whether a file, or a folder, is the same as before, see `files.stamp`."""
 
     path: Path
-    size: int
-    inode: int
-    modified: int
-    changed: int
+    parts: tuple[Any, ...]
 
     @classmethod
     def of(cls, path: Path, file: BinaryIO | None = None) -> Stamp:
         """The stamp of a path, or of the file that was opened there."""
-        status = os.fstat(file.fileno()) if file else path.stat()
-        return cls(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        return cls(path, tuple(files.stamp(path, file.fileno() if file else None)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a file."""
+        return int(self.parts[0])
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -54,6 +58,16 @@ class Stamp:
             self.check(file)
             yield file
             self.check(file)
+
+    def digest(self, memory: Path) -> str:
+        """The SHA-256 of what has this stamp, remembered in a folder, see `files.digest`.
+
+        Raises:
+            DataError: it has changed meanwhile.
+        """
+        value = files.digest(self.path, memory)
+        self.check()
+        return value
 
     def check(self, file: BinaryIO | None = None) -> None:
         """Compare with the file as it is now.
@@ -93,6 +107,21 @@ class Stored:
         with self.reader() as read:
             rows = read(0, len(self))
         return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        stamp: of the file.
+        names: the first ten names, safe to print.
+        arrays: by name.
+    """
+
+    stamp: Stamp
+    names: list[str]
+    arrays: Mapping[str, Stored]
 
 
 def held(name: str, rows: NDArray[Any]) -> Stored:

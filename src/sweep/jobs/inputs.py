@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweep.base import files
 from sweep.base.errors import ConfigError, DataError, ModelError
-from sweep.data.image_set import check_fit, open_sets
+from sweep.data.image_set import fit, open_sets
 from sweep.jobs.config import Objective, StandinDataset
 from sweep.models.load import read_badnet
 
@@ -124,7 +124,7 @@ def check(config: Config) -> None:
         classes = network.output.layer.settings.get("units", classes)
     if made and not all(path.is_file() for path in inputs.sets.values()):
         return
-    check_fit(open_sets(inputs.sets), tuple(shape), classes)
+    fit(open_sets(inputs.sets), tuple(shape), classes)
 
 
 def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:

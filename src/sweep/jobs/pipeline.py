@@ -19,7 +19,7 @@ from sweep.base.cache import Cache, shared
 from sweep.base.errors import DataError, ModelError
 from sweep.base.progress import Clock
 from sweep.data import lab, mismatch
-from sweep.data.image_set import check_fit, open_sets
+from sweep.data.image_set import fit, open_sets
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
@@ -94,7 +94,7 @@ def run(config: Config) -> Repair:
         except DataError:
             load.cache_clear()  # what was loaded may be of another digest
             raise
-        check_fit(sets, network.model.input_shape, network.engine.classes)
+        sets = fit(sets, network.model.input_shape, network.engine.classes)
     cache = shared(config.cache_folder, config.cache.max_gb)
     with clock.stage("activations"):
         subjects = open_subjects(sets, digests, network, config.dataset.scale, cache, watch)
