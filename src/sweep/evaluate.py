@@ -27,7 +27,7 @@ _BATCH = 64
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m sweep.evaluate", description=__doc__)
-    parser.add_argument("clean", type=Path, help="clean image set, HDF5 in the lab's format")
+    parser.add_argument("clean", type=Path, help="clean image set: HDF5, .npz or a folder")
     parser.add_argument("poisoned", type=Path, help="poisoned image set, labelled with the target")
     parser.add_argument("model", type=Path, help="B, B' or G: .keras or .h5")
     parser.add_argument(

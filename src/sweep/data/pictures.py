@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from sweep.base import files
 from sweep.base.errors import DataError
 from sweep.data.hdf5_check import reason
 from sweep.data.stored import Stored
@@ -60,6 +61,22 @@ def classes(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
     order = "by their numbers" if numbered else "in the order of their names"
     _LOG.info("%s: %d images of %d classes, counted %s", folder, len(images), len(names), order)
     return images, np.array(labels, np.int64)
+
+
+def found(place: Path) -> list[Path]:
+    """An image file itself, or the images of a folder and its subfolders, by name.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not place.is_dir():
+        return [place]
+    images = [path for path in files.below(place) if path.suffix.lower() in _SUFFIXES]
+    if not images:
+        raise DataError(
+            f"{place}: a folder must hold PNG or JPEG files. Received: none. Check the path."
+        )
+    return images
 
 
 def size(path: Path) -> Size:
