@@ -110,7 +110,7 @@ def test_other_sizes_are_resized_and_that_is_said(tmp_path, caplog):
     large = IMAGES.repeat(2, axis=1).repeat(2, axis=2)
     opened = open_set(folder(tmp_path / "set", images=large))
     assert opened.shape == (12, 10, 3)
-    with caplog.at_level(logging.WARNING, "sweep"):
+    with caplog.at_level(logging.INFO, "sweep"):
         fitted = fit({"clean_test": opened}, SHAPE, 4)["clean_test"]
     assert "are resized to 5 x 6 pixels, which B takes; some are 10 x 12" in caplog.text
     assert contents(fitted)[0].shape == IMAGES.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def classes(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
             f"Received: {len(names)} subfolders without any. Check the path."
         )
     order = "by their numbers" if numbered else "in the order of their names"
-    _LOG.info("%s: %d images of %d classes, counted %s", folder, len(images), len(names), order)
+    _say(f"{folder}: {len(images)} images of {len(names)} classes, counted {order}")
     return images, np.array(labels, np.int64)
 
 
@@ -89,9 +90,10 @@ def pixels(stamp: Stamp, images: Sequence[Path], wanted: Size) -> Stored:
     """The images as an array (n, h, w, c) of bytes; what is resized is printed."""
     other = {size(path)[:2] for path in images[:_LOOKED_AT]} - {wanted[:2]}
     if other:
-        _LOG.warning(
-            "%s: images are resized to %d x %d pixels, which B takes; some are %d x %d",
-            *(stamp.path, wanted[1], wanted[0], *min(other)[::-1]),
+        height, width = min(other)
+        _say(
+            f"{stamp.path}: images are resized to {wanted[1]} x {wanted[0]} pixels, which B takes; "
+            f"some are {width} x {height}"
         )
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -146,3 +148,9 @@ def _refused(path: Path, received: str) -> DataError:
         "of 8 bits a colour. "
         f"Received: {received}. Remove it, or make it again."
     )
+
+
+@cache
+def _say(text: str) -> None:
+    """Once, however many jobs read the folder."""
+    _LOG.info(text)
