@@ -227,7 +227,7 @@ space = spaces.parse_space(["drop=interval(0.01,0.1)"], None, None)
 goal = goals.find("clean_only", None, None)
 def begin(number):
     sampler = optuna.samplers.RandomSampler(seed=number)
-    return study.open_study("crowd", sys.argv[1], goal, space, sampler).study_name
+    return study.open_study("crowd", sys.argv[1], goal, space.described(), sampler).study_name
 with ThreadPoolExecutor(8) as pool:
     print(*pool.map(begin, range(8)))
 """

@@ -27,6 +27,13 @@ def test_a_doubled_cell_runs_once_where_it_stands_first():
     assert [cell for cell, _ in grid.unique(jobs)] == [["drop=0.1"], ["drop=0.02"], ["drop=0.04"]]
 
 
+def test_a_sweep_into_the_folder_of_an_earlier_one_has_an_id_of_its_own():
+    there = {"now/today", "now/today-2"}
+    store = SimpleNamespace(find_parent=lambda name: "run" if name in there else None)
+    assert grid.own_id(store, "now/today") == "now/today-3"
+    assert grid.own_id(store, "now/later") == "now/later"
+
+
 class TestAfterAnInterruption:
     """Launchers give nothing back then, so the store says how far the sweep came."""
 

@@ -1,6 +1,5 @@
 """Search spaces as people write them, and studies that several workers share."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -8,6 +7,7 @@ import time
 
 import optuna
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -29,7 +29,8 @@ def storage(tmp_path):
 
 
 def opened(storage, goal=GOAL, space=SPACE, name="s"):
-    return study.open_study(name, storage, goal, space, optuna.samplers.RandomSampler(seed=0))
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    return study.open_study(name, storage, goal, space.described(), sampler)
 
 
 def row(accuracy=90, suspicion=50, run="run"):
@@ -255,7 +256,7 @@ def test_a_killed_worker_leaves_nothing_undone(storage):
 
 def test_constraints_keep_trials_off_the_front(storage):
     goal = goals.find("clean_only", ["resistance"], {"accuracy": 0.8})
-    kept = study.open_study("s", storage, goal, SPACE, None)
+    kept = study.open_study("s", storage, goal, SPACE.described(), None)
     job = search.Worker(kept, search.Settings("s", storage, 3, 1), SPACE, goal, "study/s", None)
     for accuracy, suspicion in ((70, 0), (85, 40), (81, 30)):
         (trial,) = study.take(kept, 9, 1)
@@ -265,10 +266,9 @@ def test_constraints_keep_trials_off_the_front(storage):
     assert findings.why(goal, findings.front(kept)).startswith("Trial 2 has the largest resistance")
 
 
-def test_a_signature_tells_the_space_apart_not_its_order():
+def test_a_description_tells_the_space_apart_not_its_order():
     same = parse_space(["drop=interval(0.01,0.1)", "criterion=choice(l1,blend)"], None, None)
-    assert same.signature() == SPACE.signature()
-    assert json.loads(SPACE.signature())
+    assert same.described() == SPACE.described()
 
 
 def test_of_equal_trials_the_first_is_chosen(storage):
@@ -279,3 +279,45 @@ def test_of_equal_trials_the_first_is_chosen(storage):
         SPACE.suggest(trial)
         job._finish(trial, row(accuracy, suspicion))
     assert [trial.number for trial in findings.front(kept)] == [0, 1]
+
+
+def test_a_study_keeps_the_content_of_its_files_and_names_what_differs(storage):
+    about = SPACE.described() | {"the content of B": "first", "layer": "pool_3"}
+    study.open_study("s", storage, GOAL, about, None)
+    with pytest.raises(ConfigError, match=r"the content of B among it. Received: second") as error:
+        study.open_study("s", storage, GOAL, about | {"the content of B": "second"}, None)
+    assert "pool_3" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_what_changes_no_result_is_no_part_of_a_study():
+    settings = {"drop": 0.02, "criterion": "l1", "criterion.params.images": 3, "layer": "pool_3"}
+    assert SPACE.shared(settings) == {"layer": "pool_3"}
+
+
+def test_looking_for_a_study_makes_nothing(storage, tmp_path):
+    assert study.find_study("s", storage, GOAL, SPACE.described()) is None
+    assert not list(tmp_path.iterdir())
+    kept = opened(storage)
+    assert study.find_study("other", storage, GOAL, SPACE.described()) is None
+    found = study.find_study("s", storage, GOAL, SPACE.described())
+    assert found.study_name == kept.study_name
+    with pytest.raises(ConfigError, match="must keep its search space"):
+        study.find_study("s", storage, GOAL, {})
+
+
+@pytest.mark.parametrize("name", ["a, b", "it's", "a=b", "f(x)", "{x}", "back\\", "ünï", "a'b\"c"])
+def test_a_study_may_have_any_name(storage, name):
+    kept = opened(storage, name=name)
+    job = search.Worker(kept, search.Settings(name, storage, 1, 1), SPACE, GOAL, "", None)
+    trial, sweep = OverridesParser.create().parse_overrides(job._marks(3))
+    assert (trial.key_or_group, trial.value()) == ("trial", f"{name}/3")
+    assert not trial.is_sweep_override()
+    assert sweep.key_or_group == "tracking.sweep"
+
+
+def test_names_of_studies_stay_apart_in_queries():
+    names = ["a b", "a_b", "a'b", 'a"b']
+    safe = [search._safe(name) for name in names]
+    assert len(set(safe)) == len(names)
+    assert not set("'\"\\") & set("".join(safe))

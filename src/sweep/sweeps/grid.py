@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from sweep.results.records import Record
 from sweep.sweeps import console
 from sweep.sweeps.invocation import command_of, ending, interruptible, parent_run, value_of
 from sweep.sweeps.job import sweep_id
+from sweep.sweeps.overrides import quote
 from sweep.tracking import history
 from sweep.tracking.origin import git_state
 
@@ -76,14 +78,16 @@ def run(
     waiting = todo.waiting
     print(todo.states(), file=sys.stderr)
     ended, returns = 0, list[JobReturn]()
-    with parent_run(store, sweep_id(first), {"jobs": len(configs)}) as (run_id, command):
+    own = own_id(store, sweep_id(first))
+    marks = [] if own == sweep_id(first) else [f"tracking.sweep={quote(own)}"]
+    with parent_run(store, own, {"jobs": len(configs)}) as (run_id, command):
         if waiting:
-            chosen = [overrides[index] for index in waiting]
+            chosen = [[*overrides[index], *marks] for index in waiting]
             ended, returns = interruptible(partial(launch, chosen), len(chosen))
         with ending(store, ended) as store:
             if waiting:
-                store.close_orphaned_runs(over=sweep_id(first))
-            rows = _detailed(store, rows_of(todo, returns, store, sweep_id(first)))
+                store.close_orphaned_runs(over=own)
+            rows = _detailed(store, rows_of(todo, returns, store, own))
             console.show(rows, store, run_id)
             values = zip(waiting, map(value_of, returns), strict=False)
             failures = _refusals(todo, overrides)
@@ -92,7 +96,7 @@ def run(
             ]
             failed = console.show_failures(failures)
             about = page.About(
-                name=f"sweep {sweep_id(first)}",
+                name=f"sweep {own}",
                 command=command,
                 when=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
                 jobs=len(configs),
@@ -112,6 +116,12 @@ def run(
 
 def _refusals(todo: plan.Plan, overrides: Sequence[list[str]]) -> list[tuple[str, Exception]]:
     return [(command_of(overrides[index]), error) for index, error in todo.refused.items()]
+
+
+def own_id(store: Store, wanted: str) -> str:
+    """The sweep's id, with a number where an earlier sweep went into the same folder."""
+    numbers = (f"{wanted}-{number}" for number in count(2))
+    return next(name for name in chain([wanted], numbers) if store.find_parent(name) is None)
 
 
 def unique(jobs: Sequence[tuple[list[str], Config]]) -> list[tuple[list[str], Config]]:

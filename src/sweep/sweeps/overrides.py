@@ -42,15 +42,17 @@ def quote_paths(argument: str) -> str:
 def _quoted(value: str) -> str:
     if value.startswith("~"):
         value = str(Path(value).expanduser())
-    if _PLAIN.fullmatch(value):
-        return value
+    return value if _PLAIN.fullmatch(value) else quote(value)
+
+
+def quote(text: str) -> str:
+    """A text as a value that Hydra takes as it is."""
 
     # In Hydra's quotes a backslash means itself, but in front of a quote.
     def escape(found: re.Match[str]) -> str:
         return found[1] * 2 + found[2].replace("'", r"\'")
 
-    escaped = re.sub(r"(\\*)('|$)", escape, value)
-    return f"'{escaped}'"
+    return "'" + re.sub(r"(\\*)('|$)", escape, text) + "'"
 
 
 def explain(error: Exception) -> str:

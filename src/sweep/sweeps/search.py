@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.base import files
 from sweep.base.errors import ConfigError
+from sweep.jobs import identity as ledger
+from sweep.jobs import inputs
+from sweep.jobs.config import StandinDataset
 from sweep.reports import study as findings
 from sweep.results import goals
 from sweep.results.records import Record
 from sweep.sweeps import console, study
 from sweep.sweeps.invocation import command_of, ending, interruptible, joined_run, value_of
+from sweep.sweeps.overrides import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,14 +88,17 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
     first, *_ = [compose(overrides) for overrides in (space.fixed, *space.corners())]
     goal = goals.find(first.objective.name, settings.maximise, settings.constraints)
     name = settings.study_name or f"{goal.name}_{first.dataset.name}_seed{first.seed}"
-    kept = study.open_study(name, settings.storage, goal, space, settings.sampler)
+    inputs.check(first)
+    about = space.shared(ledger.settings(first)) | space.described() | _content(first)
     if first.plan:
-        done = len(findings.complete(kept))
+        begun = study.find_study(name, settings.storage, goal, about)
+        done = len(findings.complete(begun)) if begun else 0
         print(f"study {name}: {done} of {settings.n_trials} trials are done; {goal.signature()}")
         return
+    kept = study.open_study(name, settings.storage, goal, about, settings.sampler)
     store = open_store(Path(first.paths.mlruns), first.tracking.experiment)
     store.close_orphaned_runs()
-    identity = f"study/{name}"
+    identity = f"study/{_safe(name)}"
     details = {"study": name, "trials": settings.n_trials, "goal": goal.signature()}
     with joined_run(store, identity, details) as run_id:
         worker = Worker(kept, settings, space, goal, identity, launch)
@@ -110,6 +118,18 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
                 )
         if done < settings.n_trials:
             raise SystemExit(1)
+
+
+def _content(config: Config) -> dict[str, str]:
+    """A name for what the files hold; a made dataset is named by its settings."""
+    made = isinstance(config.dataset, StandinDataset) and not config.badnet.path
+    return {} if made else {"the content of B and its sets": str(ledger.identify(config).data)}
+
+
+def _safe(name: str) -> str:
+    """A study's name as queries of stores can hold it, told apart from others'."""
+    safe = re.sub(r"[^\w.+-]", "_", name)
+    return safe if safe == name else f"{safe}-{files.key(name)[:8]}"
 
 
 def _report(
@@ -152,7 +172,7 @@ class _Tests:
         drop = self.compose(chosen).drop
         kept = [line for line in self.space.fixed if not line.lstrip("+").startswith(_VARIED)]
         baseline = [*kept, "criterion=mean_activation", "ordering=increasing", f"drop={drop!r}"]
-        marks = ["objective=none", f"tracking.sweep={self.identity}"]
+        marks = ["objective=none", f"tracking.sweep={quote(self.identity)}"]
         jobs = [[*chosen, *marks], [*baseline, *marks]]
         _, returns = interruptible(partial(self.launch, jobs, self.number))
         rows = [value_of(back) for back in returns]
@@ -207,7 +227,10 @@ class Worker:
         return 0, errors
 
     def _marks(self, number: int) -> list[str]:
-        return [f"trial='{self.study.study_name}/{number}'", f"tracking.sweep={self.identity}"]
+        return [
+            f"trial={quote(f'{self.study.study_name}/{number}')}",
+            f"tracking.sweep={quote(self.identity)}",
+        ]
 
     def _tell(
         self,

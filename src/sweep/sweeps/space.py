@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +37,20 @@ class Space:
     when: Mapping[tuple[str, str], Mapping[str, BaseDistribution]]
     fixed: tuple[str, ...]
 
-    def signature(self) -> str:
-        """The space as text, to compare that of a study that goes on."""
-        when = {"=".join(taken): _described(inner) for taken, inner in self.when.items()}
-        return json.dumps([_described(self.free), when, sorted(self.fixed)], sort_keys=True)
+    def described(self) -> dict[str, str]:
+        """Each distribution as text, by name."""
+        found = {name: repr(known) for name, known in self.free.items()}
+        for taken, inner in self.when.items():
+            found |= {f"{'='.join(taken)}: {name}": repr(known) for name, known in inner.items()}
+        return found
+
+    def shared(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """Of the settings of one job those that all trials share, as text."""
+        return {
+            name: str(value)
+            for name, value in settings.items()
+            if not any(name == free or name.startswith(f"{free}.") for free in self.free)
+        }
 
     def suggest(self, trial: BaseTrial) -> list[str]:
         """Let a trial choose a point; the overrides that make its job."""
@@ -60,10 +69,6 @@ class Space:
                 inner = {key: _ends(inside)[0] for key, inside in taken.items()}
                 found.append([*self.fixed, *_written({name: value} | inner)])
         return found
-
-
-def _described(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    return {name: repr(distribution) for name, distribution in distributions.items()}
 
 
 def _written(chosen: Mapping[str, object]) -> list[str]:

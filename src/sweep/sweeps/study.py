@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     import optuna
 
     from sweep.results.goals import Objective
-    from sweep.sweeps.space import Space
 
 _POLL_SECONDS = 0.2
 _PATIENCE = 50
 
 
 def open_study(
-    name: str, storage: str, goal: Objective, space: Space, sampler: Any
+    name: str, storage: str, goal: Objective, about: Mapping[str, str], sampler: Any
 ) -> optuna.Study:
     """The study of that name, begun or gone on with.
 
@@ -41,19 +40,16 @@ def open_study(
         name: the study's.
         storage: an Optuna storage URL, or `journal:///FILE` for Optuna's append-only log.
         goal: what it is told.
-        space: what is searched.
+        about: what is searched and what stays the same, by name; a study that goes on keeps it.
         sampler: an Optuna sampler, or None for Optuna's own choice.
 
     Raises:
         StoreError: the storage cannot be opened.
-        ConfigError: the study that is there searches another space or for something else.
+        ConfigError: the study that is there searches something else or for something else.
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    wanted = {"goal": goal.signature(), "space": space.signature()}
-    try:
-        opened = _storage(storage)
+    with _opening(storage) as opened:
         try:
             study = optuna.create_study(
                 storage=opened,
@@ -64,45 +60,83 @@ def open_study(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(goal.names))
-            study.set_user_attr("asked", wanted)
+            study.set_user_attr("asked", {"goal": goal.signature(), "space": dict(about)})
         except optuna.exceptions.DuplicatedStudyError:
             study = optuna.load_study(storage=opened, study_name=name, sampler=sampler)
             if sampler is not None:
                 sampler.reseed_rng()  # the same seed would draw the points again that are there
-        given = _asked(study)
-    except Exception as error:
-        raise StoreError(
-            "hydra.sweeper.storage must be a storage that Optuna can open. "
-            f"Received: {without_password(storage)}, which says: "
-            f"{without_password(str(error).splitlines()[0][:200])}."
-        ) from error
-    for part, rule in (("goal", "what it maximises"), ("space", "its search space")):
-        if given.get(part) != wanted[part]:
-            raise ConfigError(
-                f"a study that goes on must keep {rule}. Received: {wanted[part]}; study {name} "
-                f"has {given.get(part)}. Give hydra.sweeper.study_name another name."
-            )
+    _check_same(study, goal, about)
     return study
 
 
-def _storage(url: str) -> Any:
+def find_study(
+    name: str, storage: str, goal: Objective, about: Mapping[str, str]
+) -> optuna.Study | None:
+    """The study of that name if there is one; nothing is made. Arguments as in `open_study`."""
+    import optuna
+
+    kind, _, path = storage.partition(":///")
+    if kind in ("sqlite", "journal") and not Path(path).exists():
+        return None
+    with _opening(storage) as opened:
+        if name not in optuna.get_all_study_names(opened):
+            return None
+        study = optuna.load_study(storage=opened, study_name=name)
+    _check_same(study, goal, about)
+    return study
+
+
+def _check_same(study: optuna.Study, goal: Objective, about: Mapping[str, str]) -> None:
+    asked = _asked(study)
+    given, wanted = asked.get("space"), dict(about)
+    pairs = [("what it maximises", asked.get("goal"), goal.signature())]
+    if isinstance(given, dict):
+        for key in sorted({*given, *wanted}):
+            rule = f"its search space and what its jobs share, {key} among it"
+            pairs.append((rule, given.get(key, "nothing"), wanted.get(key, "nothing")))
+    else:
+        pairs.append(
+            ("a description of its search space", "that of an earlier version", str(wanted))
+        )
+    for rule, then, now in pairs:
+        if then != now:
+            raise ConfigError(
+                f"a study that goes on must keep {rule}. Received: {now}; study "
+                f"{study.study_name} has {then}. Give hydra.sweeper.study_name another name."
+            )
+
+
+@contextmanager
+def _opening(url: str) -> Iterator[Any]:
     """A storage as Optuna opens it; folders are made where it would not."""
+    import optuna
     from optuna import storages
     from optuna.storages.journal import JournalFileBackend
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     kind, _, path = url.partition(":///")
-    if kind in ("sqlite", "journal"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if kind == "journal":
-        return storages.JournalStorage(JournalFileBackend(path))
-    # Of several who make the tables at once all but one are told that there are some.
-    waiting = Retrying(
-        storages, lambda error: "already exists" in str(error), seconds=_POLL_SECONDS * _PATIENCE
-    )
-    return waiting.get_storage(url)
+    try:
+        if kind in ("sqlite", "journal"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if kind == "journal":
+            yield storages.JournalStorage(JournalFileBackend(path))
+            return
+        # Of several who make the tables at once all but one are told that there are some.
+        waiting = Retrying(
+            storages,
+            lambda error: "already exists" in str(error),
+            seconds=_POLL_SECONDS * _PATIENCE,
+        )
+        yield waiting.get_storage(url)
+    except Exception as error:
+        raise StoreError(
+            "hydra.sweeper.storage must be a storage that Optuna can open. "
+            f"Received: {without_password(url)}, which says: "
+            f"{without_password(str(error).splitlines()[0][:200])}."
+        ) from error
 
 
-def _asked(study: optuna.Study) -> Mapping[str, str]:
+def _asked(study: optuna.Study) -> Mapping[str, Any]:
     """What the study was begun for; who begins it at this moment has still to write it down."""
     for _ in range(_PATIENCE):
         if "asked" in study.user_attrs:
