@@ -1,5 +1,7 @@
 """Made-up jobs for tests of what shows results: the curves fall, the attack goes late."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from sweep.results.records import Count, Curve, Details, Record, Sample, Stop
@@ -67,3 +69,18 @@ def record(ordering="increasing", drop=0.02, seed=0, criterion="mean_activation"
 
 def six(**settings):
     return [record(ordering, drop, **settings) for ordering, drop in SIX]
+
+
+def unattacked(job):
+    """The same job without poisoned images: a defender's, who has a suspicion instead."""
+    figures = {n: c for n, c in job.figures.items() if "asr" not in n and "poisoned" not in n}
+    figures["repaired/valid_suspicion"] = job.figures["repaired/valid_asr"]
+    old, facts = job.full.curve, job.full.facts
+    sets = {name: entry for name, entry in facts["sets"].items() if "poisoned" not in name}
+    details = replace(
+        job.full,
+        curve=Curve(old.channels, old.clean_correct, old.clean_total),
+        facts={**facts, "sets": sets},
+        samples=tuple(one for one in job.full.samples if one.kind == "clean"),
+    )
+    return replace(job, figures=figures, details=details)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from records import record
-from sweep.results import cautions
+from sweep.results.findings import cautions, is_weak
 from sweep.results.records import Count
 
 
@@ -14,7 +14,7 @@ def with_sets(**changes):
 
 
 def test_ordinary_figures_need_no_caution():
-    assert cautions.of_jobs([record(), record().brief]) == []
+    assert cautions([record(), record().brief]) == []
 
 
 def test_an_attack_that_hardly_works_on_b_is_told_once():
@@ -22,31 +22,31 @@ def test_an_attack_that_hardly_works_on_b_is_told_once():
         made = record()
         return replace(made, figures={**made.figures, "badnet/test_asr": Count(hits, 1000)})
 
-    (said,) = cautions.of_jobs([job(0), job(0)])
+    (said,) = cautions([job(0), job(0)])
     assert said.startswith("The attack succeeds on 0 of 1000 poisoned images before")
-    assert cautions.is_weak(job(499))
-    assert not cautions.is_weak(job(500))
+    assert is_weak(job(499))
+    assert not is_weak(job(500))
 
 
 def test_a_search_is_judged_by_its_validation_set():
     made = record()
     figures = {"badnet/valid_asr": Count(1, 1000)}
-    (said,) = cautions.of_jobs([replace(made, figures=figures)])
+    (said,) = cautions([replace(made, figures=figures)])
     assert "dataset.poisoned_valid" in said
 
 
 def test_one_file_given_twice_is_told():
-    (said,) = cautions.of_jobs([with_sets(clean_test={"sha256": "0" * 64})])
+    (said,) = cautions([with_sets(clean_test={"sha256": "0" * 64})])
     assert said.startswith("clean_valid and clean_test are the same file")
 
 
 def test_few_images_are_told():
-    (said,) = cautions.of_jobs([with_sets(clean_test={"images": 1})])
+    (said,) = cautions([with_sets(clean_test={"images": 1})])
     assert said == "clean_test holds 1 images: one image is 100.0 points of a figure."
 
 
 def test_poisoned_images_that_are_clean_ones_are_told():
     job = record()
     facts = {**job.full.facts, "poisoned_like_clean": {"poisoned_test": 12, "poisoned_valid": 0}}
-    (said,) = cautions.of_jobs([replace(job, details=replace(job.full, facts=facts))])
+    (said,) = cautions([replace(job, details=replace(job.full, facts=facts))])
     assert said.startswith("12 of 1000 images of poisoned_test are clean images")

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from records import record, six
 from sweep.reports.summary import groups
-from sweep.results.headline import headline
+from sweep.results.findings import headline
 from sweep.results.records import Count
 
 

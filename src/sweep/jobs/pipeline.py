@@ -16,7 +16,7 @@ import numpy as np
 from sweep import criteria
 from sweep.base import files
 from sweep.base.cache import Cache, shared
-from sweep.base.errors import DataError, ModelError
+from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.base.progress import Clock
 from sweep.data import lab, mismatch
 from sweep.data.image_set import fit, open_sets
@@ -102,17 +102,18 @@ def run(config: Config) -> Repair:
         data = identity.content_key([*digests.values(), badnet_digest])
         identity.mark_cached(config, data, [subject.key for subject in subjects.values()])
     with clock.stage("scores"):
-        scores = _scores(subjects["clean_valid"], subjects["poisoned_valid"], config, cache)
+        poisoned = subjects.get("poisoned_valid")
+        scores = _scores(subjects["clean_valid"], poisoned, config, cache)
         order = order_channels(scores, config.ordering.name)
     with clock.stage("curve"):
         drop = config.drop if config.curve.name == "until_drop" else None
-        trace = trace_curve(order, subjects["clean_valid"], subjects["poisoned_valid"], drop)
+        trace = trace_curve(order, subjects["clean_valid"], poisoned, drop)
         stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
         removed = trace.channels[: stop.pruned]
     with clock.stage("evaluation"):
         figures = dict(_figures(subjects, removed, network.engine.classes))
         _guard(trace, stop.pruned, figures)
-        if config.objective.name == "clean_only":
+        if config.objective.name == "clean_only" or poisoned is None:
             figures["repaired/valid_suspicion"] = _suspicion(
                 subjects["clean_valid"], sets["clean_valid"], removed, config
             )
@@ -177,13 +178,20 @@ def _refuse_mismatch(clean: Subject, images: ImageSet, config: Config) -> None:
         )
 
 
-def _scores(clean: Subject, poisoned: Subject, config: Config, cache: Cache) -> NDArray[np.float64]:
+def _scores(
+    clean: Subject, poisoned: Subject | None, config: Config, cache: Cache
+) -> NDArray[np.float64]:
     """Score by the criterion, which is handed no more than it declares to see."""
     name, params, seed = config.criterion.name, config.criterion.params, config.seed
     network = clean.network
-    shown = {"weights": [], "clean": [clean], "oracle": [clean, poisoned]}[
-        criteria.sees(name, params)
-    ]
+    sees = criteria.sees(name, params)
+    if sees == "oracle" and poisoned is None:
+        raise ConfigError(
+            f"criterion={name} is an oracle and must see poisoned images. Received: no "
+            "dataset.poisoned_valid. Give it, or take another criterion."
+        )
+    shown = [] if sees == "weights" else [clean]
+    shown += [poisoned] if sees == "oracle" and poisoned is not None else []
 
     def make(path: Path, _: object) -> None:
         cut = criteria.Cut(network.model, network.engine.sites)
@@ -199,19 +207,26 @@ def _scores(clean: Subject, poisoned: Subject, config: Config, cache: Cache) -> 
 
 
 def _figures(subjects: Mapping[str, Subject], removed: Sequence[int], classes: int) -> Any:
+    def answered(name: str) -> Any:
+        one = subjects.get(name)
+        return None if one is None else (one.labels, one.answers(()), one.answers(removed))
+
     for split in ("valid", "test") if "clean_test" in subjects else ("valid",):
-        clean, poisoned = (
-            (subject.labels, subject.answers(()), subject.answers(removed))
-            for subject in (subjects[f"clean_{split}"], subjects[f"poisoned_{split}"])
-        )
+        clean, poisoned = (answered(f"{kind}_{split}") for kind in samples.KINDS)
         yield from metrics.of_split(split, clean, poisoned, classes)
+
+
+def _tested(subjects: Mapping[str, Subject]) -> Iterator[tuple[str, Subject]]:
+    """The test sets by kind."""
+    for kind in samples.KINDS:
+        if f"{kind}_test" in subjects:
+            yield kind, subjects[f"{kind}_test"]
 
 
 def _samples(
     subjects: Mapping[str, Subject], removed: Sequence[int], classes: int
 ) -> Iterator[Sample]:
-    for kind in samples.KINDS if "clean_test" in subjects else ():
-        subject = subjects[f"{kind}_test"]
+    for kind, subject in _tested(subjects):
         answers = (subject.answers(()), subject.answers(removed))
         yield from samples.answer(
             kind, samples.choose(subject.total), subject.labels, *answers, classes
@@ -222,8 +237,7 @@ def _answers(
     subjects: Mapping[str, Subject], removed: Sequence[int]
 ) -> Iterator[tuple[str, NDArray[np.integer]]]:
     """What a comparison pairs image by image."""
-    for kind in samples.KINDS if "clean_test" in subjects else ():
-        subject = subjects[f"{kind}_test"]
+    for kind, subject in _tested(subjects):
         yield f"label_{kind}", subject.labels
         yield f"badnet_{kind}", subject.answers(())
         yield f"repaired_{kind}", subject.answers(removed)
@@ -265,8 +279,9 @@ def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:
     The full evaluation runs every image of a set without the removed channels, from the layer on;
     it takes over nothing from the walk, neither an answer nor a bound.
     """
-    walked = (trace.clean_correct[pruned], trace.attack_hits[pruned])
-    full = (figures["repaired/valid_accuracy"].hits, figures["repaired/valid_asr"].hits)
+    curves = {"accuracy": trace.clean_correct, "asr": trace.attack_hits}
+    walked = [hits[pruned] for hits in curves.values() if hits is not None]
+    full = [figures[f"repaired/valid_{k}"].hits for k, hits in curves.items() if hits is not None]
     if walked != full:
         raise RuntimeError(
             f"the curve says {walked} (right, attacks) after {pruned} channels, "

@@ -185,12 +185,13 @@ def _write_activations(
 
 
 def trace_curve(
-    order: Sequence[int], clean: Subject, poisoned: Subject, drop: float | None
+    order: Sequence[int], clean: Subject, poisoned: Subject | None, drop: float | None
 ) -> Curve:
     """The pruning curve along an order, see `curve.trace`; one that was begun is gone on with."""
 
     def known(array: Any) -> Curve | None:
-        return None if array is None else curve.unpack(array, clean.total, poisoned.total)
+        total = poisoned.total if poisoned else 0
+        return None if array is None else curve.unpack(array, clean.total, total)
 
     def make(path: Path, begun: Any) -> None:
         np.save(path, curve.pack(curve.trace(order, clean, poisoned, drop, known(begun))))
@@ -199,8 +200,8 @@ def trace_curve(
         begun = known(array)
         return begun is not None and curve.reaches(begun, len(order), drop)
 
-    labels = [subject.label_key for subject in (clean, poisoned)]
-    key = files.key("curve", code(), clean.key, poisoned.key, clean.network.key, labels, order)
+    sets = [(one.key, one.label_key) for one in (clean, poisoned) if one is not None]
+    key = files.key("curve", code(), sets, clean.network.key, order)
     trace = known(clean.cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one
     return trace if drop is None else curve.until(trace, drop)

@@ -33,7 +33,7 @@ class Walker(Protocol):
 def trace(
     order: Sequence[int],
     clean: Walker,
-    poisoned: Walker,
+    poisoned: Walker | None,
     drop: float | None,
     known: Curve | None = None,
 ) -> Curve:
@@ -42,7 +42,7 @@ def trace(
     Args:
         order: channels in the order of their removal, (C,).
         clean: the clean validation set.
-        poisoned: the poisoned validation set; it decides nothing.
+        poisoned: the poisoned validation set, if there is one; it decides nothing.
         drop: stop at the first step that reaches this X, or None for the whole curve.
         known: the beginning of the same curve, to go on from.
 
@@ -56,16 +56,13 @@ def trace(
         drop is not None and find_stop(right, clean.total, drop).reached
     ):
         right.append(next(further))
-    hits = list(known.attack_hits) if known else [poisoned.first()]
+    made = Curve(tuple(order[: len(right) - 1]), tuple(right), clean.total)
+    if poisoned is None:
+        return made
+    hits = list(known.attack_hits or ()) if known else [poisoned.first()]
     step = len(hits) - 1
     hits.extend(poisoned.hits(order[:step], order[step : len(right) - 1]))
-    return Curve(
-        channels=tuple(order[: len(right) - 1]),
-        clean_correct=tuple(right),
-        clean_total=clean.total,
-        attack_hits=tuple(hits),
-        attack_total=poisoned.total,
-    )
+    return replace(made, attack_hits=tuple(hits), attack_total=poisoned.total)
 
 
 def reaches(known: Curve, length: int, drop: float | None) -> bool:
@@ -82,16 +79,21 @@ def until(known: Curve, drop: float) -> Curve:
         known,
         channels=known.channels[:end],
         clean_correct=known.clean_correct[: end + 1],
-        attack_hits=known.attack_hits[: end + 1],
+        attack_hits=known.attack_hits[: end + 1] if known.attack_hits else None,
     )
 
 
 def pack(curve: Curve) -> NDArray[np.int64]:
-    """A curve as one array, (3, K + 1): channel removed (-1 at step 0), right answers, hits."""
-    return np.array([(-1, *curve.channels), curve.clean_correct, curve.attack_hits], np.int64)
+    """A curve as one array, (3, K + 1): channel removed (-1 at step 0), right answers, hits.
+
+    Without poisoned images there are two lines.
+    """
+    hits = [] if curve.attack_hits is None else [curve.attack_hits]
+    return np.array([(-1, *curve.channels), curve.clean_correct, *hits], np.int64)
 
 
 def unpack(array: NDArray[np.int64], clean_total: int, attack_total: int) -> Curve:
     """What `pack` packed."""
-    channels, right, hits = array.tolist()
-    return Curve(tuple(channels[1:]), tuple(right), clean_total, tuple(hits), attack_total)
+    channels, right, *hits = map(tuple, array.tolist())
+    made = Curve(channels[1:], right, clean_total)
+    return replace(made, attack_hits=hits[0], attack_total=attack_total) if hits else made

@@ -86,13 +86,12 @@ def curve_csv(job: Details) -> str:
 
     Step 0 removes nothing, so its channel and score are empty.
     """
-    curve, lines = job.curve, []
-    counts = zip(curve.clean_correct, curve.attack_hits, strict=True)
-    for step, (right, hits) in enumerate(counts):
-        channel = curve.channels[step - 1] if step else None
-        score = None if channel is None else repr(float(job.scores[channel]))
-        lines.append((step, channel, score, right / curve.clean_total, hits / curve.attack_total))
-    return to_csv(("step", "channel", "score", "valid_accuracy", "valid_asr"), lines)
+    curve = job.curve
+    rates = {"valid_accuracy": curve.accuracy, "valid_asr": curve.asr}
+    known = {name: values.tolist() for name, values in rates.items() if values is not None}
+    scores = [None, *(repr(float(job.scores[channel])) for channel in curve.channels)]
+    steps = zip(range(len(scores)), (None, *curve.channels), scores, *known.values(), strict=True)
+    return to_csv(("step", "channel", "score", *known), steps)
 
 
 def write_strip(path: Path, sets: Mapping[str, ImageSet], samples: Sequence[Sample]) -> None:
@@ -106,7 +105,7 @@ def write_strip(path: Path, sets: Mapping[str, ImageSet], samples: Sequence[Samp
     from PIL import Image
 
     rows = []
-    for kind in KINDS:
+    for kind in filter(sets.__contains__, KINDS):
         images = sets[kind].rows([sample.index for sample in samples if sample.kind == kind])
         rows.append(np.concatenate(list(images), axis=1))
     width = max(row.shape[1] for row in rows)

@@ -136,38 +136,37 @@ def draw_agreement(names: Sequence[str], rho: NDArray[np.float64], layer: str) -
 
 def draw_standings(
     names: Sequence[str],
-    accuracy: Sequence[tuple[float, float, float]],
-    attack: Sequence[tuple[float, float, float]],
+    rates: Mapping[str, Sequence[tuple[float, float, float]]],
     title: str,
     oracle: set[str],
 ) -> Figure:
-    """Accuracy and attack success rate of each criterion's G with their intervals.
+    """Attack success rate and accuracy of each criterion's G with their intervals.
 
     Args:
         names: of the lines, the best first.
-        accuracy: fraction, and its interval's ends, of each.
-        attack: the same.
+        rates: fraction, and its interval's ends, of each, by `accuracy` and `asr`; nothing where it
+            is not known.
         title: of the plot.
         oracle: lines that saw poisoned images.
     """
     rows = np.arange(len(names))[::-1]
     saw = np.array([name in oracle for name in names])
+    words = {"asr": "attack success rate (less is better)", "accuracy": "clean accuracy"}
+    shown = [name for name in words if rates[name]]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 1.7 + 0.23 * len(names)), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, marks, label in (
-            (panels[0], attack, "attack success rate (less is better)"),
-            (panels[1], accuracy, "clean accuracy"),
-        ):
-            rate, low, high = 100 * np.array(marks).T
+        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, shown, strict=True):
+            rate, low, high = 100 * np.array(rates[name]).T
             for mine, color, shape, kind in (
                 (~saw, CLEAN, "o", "clean data or none"),
                 (saw, ATTACK, "D", "oracle: saw poisoned images"),
             ):
                 axes.hlines(rows[mine], low[mine], high[mine], color=color, lw=2, alpha=0.45)
                 axes.plot(rate[mine], rows[mine], shape, color=color, ms=5, label=kind)
-            axes.set(xlabel=f"{label}, percent", ylim=(-0.8, len(names) - 0.2))
-        panels[0].set(xlim=(-2, 102))
+            axes.set(xlabel=f"{words[name]}, percent", ylim=(-0.8, len(names) - 0.2))
+            if name == "asr":
+                axes.set(xlim=(-2, 102))
         panels[0].set_yticks(rows, names, fontsize=8)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         handles, labels = panels[0].get_legend_handles_labels()

@@ -12,6 +12,7 @@ from sweep.base import files
 from sweep.reports.summary import drop_of, is_baseline, missed, network_of, sees, swept
 from sweep.reports.tables import Table, inert, to_csv, to_markdown
 from sweep.results import paired
+from sweep.results.findings import merit
 from sweep.results.intervals import holm, interval, wilson
 from sweep.results.metrics import columns
 
@@ -146,8 +147,9 @@ def as_csv(found: Sequence[Line]) -> str:
     for line in found:
         job, numbers = line.job, list[object]()
         for name in figures:
-            count = job.figures[name]
-            numbers += [count.rate, *line.interval(name), count.hits, count.total]
+            count = job.figures.get(name)
+            known = (count.rate, *line.interval(name), count.hits, count.total) if count else ()
+            numbers += known or [None] * 5
         values = [_criterion(job), sees(job), *(job.settings[name] for name in settings)]
         tests = [one.get(key) for one in (line.p, line.holm) for key in paired.RATES]
         stop = (job.stop.pruned, int(job.stop.reached))
@@ -177,8 +179,7 @@ def sections(found: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _merit(line: Line) -> tuple[float, float]:
-    figures = line.job.figures
-    return figures["goodnet/test_asr"].rate, -figures["goodnet/test_accuracy"].rate
+    return merit([line.job])
 
 
 def _defence(line: Line) -> tuple[bool, tuple[float, float]]:
@@ -206,7 +207,7 @@ def table(title: str, group: Sequence[Line]) -> Table:
         [
             line.name,
             f"{line.job.stop.pruned}{missed([line.job])}",
-            *(interval(line.job.figures[f.name], line.interval(f.name)) for f in figures),
+            *(_cell(line, one.name) for one in figures),
             *(f"{line.holm[key]:.2g}" if key in line.holm else "" for key in paired.RATES),
             "" if line.area is None else f"{100 * line.area:.1f}",
             "" if line.regret is None else f"{line.regret:.2f}",
@@ -215,6 +216,11 @@ def table(title: str, group: Sequence[Line]) -> Table:
         for line in group
     ]
     return Table(title, header, body, words=1)
+
+
+def _cell(line: Line, name: str) -> str:
+    count = line.job.figures.get(name)
+    return "" if count is None else interval(count, line.interval(name))
 
 
 def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
@@ -282,8 +288,7 @@ def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) 
     for number, (title, same) in enumerate(drawn, 1):
         figure = charts.draw_standings(
             [line.name for line in same],
-            _marks(same, "goodnet/test_accuracy"),
-            _marks(same, "goodnet/test_asr"),
+            {name: _marks(same, f"goodnet/test_{name}") for name in paired.RATES},
             f"GoodNet on the test sets, criteria at {title}; 95% intervals",
             {line.name for line in same if sees(line.job) == "oracle"},
         )
@@ -292,4 +297,6 @@ def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) 
 
 
 def _marks(same: Sequence[Line], name: str) -> list[tuple[float, float, float]]:
+    if any(name not in line.job.figures for line in same):
+        return []
     return [(line.job.figures[name].rate, *line.interval(name)) for line in same]

@@ -113,6 +113,7 @@ def curve(data: Series) -> Chart:
             marks=tuple((mark.pruned, _at(mark.pruned, band), shape) for mark in data.marks),
         )
         for shape, (rate, band) in enumerate((("accuracy", data.accuracy), ("asr", data.asr)))
+        if band is not None
     )
     note = "; ".join(filter(None, (_over_seeds(data.seeds), stops_of(data.marks))))
     stops = tuple(sorted({mark.pruned for mark in data.marks}))
@@ -158,13 +159,21 @@ def overlay(data: Sequence[Series], rate: str) -> Chart:
     """
     lines = []
     for number, one in enumerate(data):
-        band: Band = getattr(one, rate)
+        band: Band | None = getattr(one, rate)
+        if band is None:
+            continue
         paint, dash = _paint(number)
         around = _band(band, one.seeds) if paint else ()
         lines.append(Line(one.name, tuple(enumerate(band.mean)), paint, dash, around))
     note = _over_seeds(max(one.seeds for one in data))
     y = _percent("validation set, percent")
     return Chart(_RATES[rate], note, _steps(data), y, tuple(lines))
+
+
+def overlays(data: Sequence[Series]) -> list[Chart]:
+    """The pruning curves over each other, a chart for each rate that is known."""
+    charts = [overlay(data, rate) for rate in _RATES]
+    return [chart for chart in charts if chart.lines]
 
 
 def tradeoff(data: Sequence[Tradeoff]) -> Chart:

@@ -12,8 +12,7 @@ from sweep.base import files
 from sweep.reports import geometry, summary
 from sweep.reports.series import best, is_path, outcomes, series, tradeoffs
 from sweep.reports.tables import Spread, Table
-from sweep.results import cautions
-from sweep.results.headline import Group, headline
+from sweep.results.findings import cautions, headline, merit
 from sweep.results.metrics import columns
 from sweep.results.samples import KINDS
 
@@ -61,7 +60,8 @@ class About:
 def strip_key(record: Record) -> str:
     """A name for the sample images of a job: jobs on the same test sets share them."""
     sets: Any = record.full.facts["sets"]
-    return "-".join(str(sets[f"{kind}_test"]["sha256"])[:16] for kind in KINDS)
+    tests = (sets.get(f"{kind}_test") for kind in KINDS)
+    return "-".join(str(one["sha256"])[:16] for one in tests if one)
 
 
 def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About) -> str:
@@ -80,15 +80,16 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     page = jinja.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     lines, ways = series(records), tradeoffs(records)
     curves = [geometry.curve(line) for line in lines]
-    compared = [geometry.overlay(lines, rate) for rate in ("accuracy", "asr")] if lines[1:] else []
+    compared = geometry.overlays(lines) if lines[1:] else []
     compared += [geometry.tradeoff(ways)] if is_path(ways) else []
     jobs = [job for _, group in summary.sections(records) for job in group]
     ends = outcomes(records)
     return page.render(
         about=about,
         finding=headline(summary.groups(records)),
-        cautions=cautions.of_jobs(records),
+        cautions=cautions(records),
         done=len(records),
+        attacked=any(line.asr for line in lines),
         over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
         every_job=_table(jobs),
         curves=[_svg(chart) for chart in curves],
@@ -117,24 +118,26 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
 def _table(jobs: Sequence[Record]) -> Table:
     """A line per job."""
     names = ["ordering", *summary.swept(jobs)] + ["seed"] * summary.several_seeds(jobs)
-    every = [Group("", summary.drop_of(job), [job], False, frozenset()) for job in jobs]
     lines = []
-    for group in _best_first(every):
-        job = group.jobs[0]
+    for job in sorted(jobs, key=lambda job: merit([job])) if len(jobs) > _MANY else jobs:
         words = [_word(job.settings.get(name)) for name in names]
         stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
-        lines.append([*words, f"{100 * group.drop:g}%", stop, *_cells(group, jobs), job.run_id])
-    header = [*names, "X", "pruned", *(one.symbol for one in _figures(jobs)), "run"]
+        lines.append(
+            [*words, f"{100 * summary.drop_of(job):g}%", *_cells([job], jobs), stop, job.run_id]
+        )
+    header = [*names, "X", *(one.symbol for one in _figures(jobs)), "pruned", "run"]
     return Table("Test sets, percent", header, lines, len(names))
 
 
 def _over_seeds(jobs: Sequence[Record]) -> Table:
     lines = []
-    for group in _best_first(summary.groups(jobs)):
-        pruned = f"{Spread.of([job.stop.pruned for job in group.jobs])}{summary.missed(group.jobs)}"
-        head = [group.title, f"{100 * group.drop:g}%", str(len(group.jobs)), pruned]
-        lines.append([*head, *_cells(group, jobs, seeds=True)])
-    header = ["jobs", "X", "seeds", "pruned", *(one.symbol for one in _figures(jobs))]
+    found = summary.groups(jobs)
+    for group in sorted(found, key=lambda one: merit(one.jobs)) if len(found) > _MANY else found:
+        same = group.jobs
+        pruned = f"{Spread.of([job.stop.pruned for job in same])}{summary.missed(same)}"
+        head = [group.title, f"{100 * group.drop:g}%"]
+        lines.append([*head, *_cells(same, jobs, seeds=True), pruned, str(len(same))])
+    header = ["jobs", "X", *(one.symbol for one in _figures(jobs)), "pruned", "seeds"]
     title = "Test sets, percent: mean ± sample standard deviation over seeds"
     return Table(title, header, lines, 1)
 
@@ -144,13 +147,8 @@ def _figures(jobs: Sequence[Record]) -> Sequence[Figure]:
     return columns(jobs, networks=("goodnet", "repaired", "badnet"), summary=False)
 
 
-def _cells(group: Group, jobs: Sequence[Record], seeds: bool = False) -> list[str]:
-    return [summary.cell(group.jobs, one, seeds) for one in _figures(jobs)]
-
-
-def _best_first(groups: Sequence[Group]) -> Sequence[Group]:
-    """All of a few as they are; many by the ASR of G, and by its accuracy where that is equal."""
-    return sorted(groups, key=lambda one: one.merit) if len(groups) > _MANY else groups
+def _cells(same: Sequence[Record], jobs: Sequence[Record], seeds: bool = False) -> list[str]:
+    return [summary.cell(same, one, seeds) for one in _figures(jobs)]
 
 
 def _word(value: object) -> str:
@@ -210,7 +208,8 @@ def _strip(key: str, png: bytes, jobs: Sequence[Record]) -> dict[str, Any]:
     mine = [(number, job) for number, job in enumerate(jobs) if strip_key(job) == key]
     first = mine[0][1].full
     badnet: Any = first.facts["badnet"]
-    rows = [(kind, [one for one in first.samples if one.kind == kind]) for kind in KINDS]
+    kinds = dict.fromkeys(one.kind for one in first.samples)
+    rows = [(kind, [one for one in first.samples if one.kind == kind]) for kind in kinds]
     return {
         "image": base64.b64encode(png).decode(),
         "columns": max(len(samples) for _, samples in rows),
@@ -235,7 +234,8 @@ def _few(values: Iterable[str], most: int = 12) -> str:
 def _settings(records: Sequence[Record]) -> list[tuple[str, str]]:
     names = dict.fromkeys(name for record in records for name in record.settings)
     every = [record.settings for record in records]
-    return [(name, _few(_word(one[name]) for one in every if name in one)) for name in names]
+    found = [(name, _few(_word(one[name]) for one in every if name in one)) for name in names]
+    return [(name, values) for name, values in found if values not in ("", "none")]
 
 
 def _inputs(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -93,10 +93,10 @@ def _draw(axes: Axes, chart: Chart) -> None:
 
 def draw_overlay(data: Sequence[Series]) -> Figure:
     """All pruning curves: clean accuracy on the left, attack success rate on the right."""
-    charts = [geometry.overlay(data, rate) for rate in ("accuracy", "asr")]
+    charts = geometry.overlays(data)
     with mpl.rc_context(STYLE):
         figure = _figure(9, len(data))
-        panels = figure.subplots(1, 2, sharey=True)
+        panels = figure.subplots(1, len(charts), sharey=True, squeeze=False)[0]
         for axes, chart in zip(panels, charts, strict=True):
             _draw(axes, chart)
             axes.set_title(chart.title)
@@ -151,9 +151,11 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
         longest = max(len(outcome.name) for outcome in shown)
         size = (7.4 + 0.075 * longest, 1.6 + 0.3 * len(shown))
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
+        attacked = all(one.poisoned for one in shown)
+        panels = figure.subplots(1, 1 + attacked, sharey=True, squeeze=False)[0]
         _bars(panels[0], [one.clean for one in shown], "clean", "right class", CLEAN)
-        _bars(panels[1], [one.poisoned for one in shown], "poisoned", "attack succeeds", ATTACK)
+        if attacked:
+            _bars(panels[1], [one.poisoned for one in shown], "poisoned", "attack succeeds", ATTACK)
         panels[0].set_yticks(range(len(shown)), [outcome.name for outcome in shown])
         panels[0].set_ylim(len(shown) - 0.4, -0.6)
         of = f" (the {len(shown)} best of {len(data)})" if len(shown) < len(data) else ""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from sweep.reports.summary import by_drop, is_baseline, sections, spread
+from sweep.reports.summary import by_drop, groups, is_baseline, sections, spread
 from sweep.reports.tables import Spread
+from sweep.results.findings import mean, merit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,7 +56,7 @@ class Series:
     Attributes:
         name: tells it from the other series.
         accuracy: on clean validation.
-        asr: attack success rate on poisoned validation.
+        asr: attack success rate on poisoned validation; None without poisoned images.
         dead: spans of channels pruned, (first, last), in which no removal can change an answer.
         marks: where B' lies, X going up.
         seeds: how many.
@@ -63,7 +64,7 @@ class Series:
 
     name: str
     accuracy: Band
-    asr: Band
+    asr: Band | None
     dead: tuple[tuple[int, int], ...]
     marks: tuple[Mark, ...]
     seeds: int
@@ -84,12 +85,12 @@ class Outcome:
     Attributes:
         name: the jobs.
         clean: right class, rejected, other class.
-        poisoned: attack succeeded, rejected, other class.
+        poisoned: attack succeeded, rejected, other class; nothing without poisoned images.
     """
 
     name: str
-    clean: tuple[float, float, float]
-    poisoned: tuple[float, float, float]
+    clean: tuple[float, ...]
+    poisoned: tuple[float, ...]
 
 
 def ranked(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
@@ -97,13 +98,11 @@ def ranked(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     found = sections(records)
     if len(found) <= TOLD_APART:
         return found
-    return sorted(found, key=lambda pair: (not is_baseline(pair[1][0]), -_merit(pair[1])))
-
-
-def _merit(jobs: Sequence[Record]) -> float:
-    """By how many points the accuracy of G is above its ASR at best."""
-    places = (_place(same, "goodnet") for _, same in by_drop(jobs))
-    return max(accuracy - asr for asr, accuracy in places)
+    least: dict[str, float] = {}
+    for group in groups(records):
+        attack, accuracy = merit(group.jobs)
+        least[group.title] = min(least.get(group.title, 100.0), attack + accuracy)
+    return sorted(found, key=lambda pair: (not is_baseline(pair[1][0]), least[pair[0]]))
 
 
 def series(records: Sequence[Record]) -> list[Series]:
@@ -118,14 +117,15 @@ def _series(name: str, jobs: Sequence[Record]) -> Series:
         longest[str(job.settings["seed"])] = job
     details = [job.full for job in longest.values()]
     curves = [each.curve for each in details]
+    attacks = [curve.asr for curve in curves if curve.asr is not None]
     length = min(len(curve.clean_correct) for curve in curves)
     asleep = np.ones(length - 1, bool)
     for each in details:
         asleep &= np.isin(each.curve.channels[: length - 1], each.dead)
     return Series(
         name,
-        _band([np.array(c.clean_correct[:length]) / c.clean_total for c in curves]),
-        _band([np.array(c.attack_hits[:length]) / c.attack_total for c in curves]),
+        _band([curve.accuracy[:length] for curve in curves]),
+        _band([asr[:length] for asr in attacks]) if len(attacks) == len(curves) else None,
         spans(asleep),
         tuple(_mark(drop, same) for drop, same in by_drop(jobs)),
         len(details),
@@ -173,6 +173,7 @@ def tradeoffs(records: Sequence[Record]) -> list[Tradeoff]:
             ),
         )
         for title, jobs in ranked(records)
+        if all("goodnet/test_asr" in job.figures for job in jobs)
     ]
 
 
@@ -187,21 +188,23 @@ def _place(jobs: Sequence[Record], network: str) -> tuple[float, float]:
 
 def outcomes(records: Sequence[Record]) -> list[Outcome]:
     """What G makes of the test images, one per series and X; means over seeds."""
-    found = []
-    for title, jobs in sections(records):
-        for drop, same in by_drop(jobs):
-            parts = []
-            for hit, rejected in (("accuracy", "clean_rejected"), ("asr", "poisoned_rejected")):
-                first, second = (
-                    spread(same, f"goodnet/test_{key}").mean for key in (hit, rejected)
-                )
-                parts.append((first, second, max(0.0, 100 - first - second)))
-            found.append(Outcome(f"{title}, X {100 * drop:g}%", parts[0], parts[1]))
-    return found
+    return [
+        Outcome(
+            group.name,
+            _shares(group.jobs, "accuracy", "clean_rejected"),
+            _shares(group.jobs, "asr", "poisoned_rejected"),
+        )
+        for group in groups(records)
+    ]
+
+
+def _shares(jobs: Sequence[Record], first: str, second: str) -> tuple[float, ...]:
+    hit, rejected = (mean(jobs, f"goodnet/test_{key}") for key in (first, second))
+    return () if hit is None or rejected is None else (hit, rejected, max(0, 100 - hit - rejected))
 
 
 def best(data: Sequence[Outcome]) -> Sequence[Outcome]:
     """All of a few; of many the best, the best first."""
     if len(data) <= _MOST_OUTCOMES:
         return data
-    return sorted(data, key=lambda one: one.poisoned[0] - one.clean[0])[:_MOST_OUTCOMES]
+    return sorted(data, key=lambda one: sum(one.poisoned[:1]) - one.clean[0])[:_MOST_OUTCOMES]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from sweep.results.goals import Objective
-    from sweep.results.records import Record
+    from sweep.results.records import Count, Record
 
 
 def complete(study: optuna.Study) -> list[FrozenTrial]:
@@ -179,18 +179,26 @@ def _settings(params: Mapping[str, Any]) -> str:
 def tests_table(chosen: Record, baseline: Record) -> list[str]:
     """The chosen job next to the baseline, as Markdown, and what may be said of the difference."""
     lines = [
-        [one.symbol, *(interval(job.figures[one.name]) for job in (chosen, baseline))]
+        [one.symbol, *(_cell(job, one.name) for job in (chosen, baseline))]
         for one in columns([chosen, baseline])
     ]
     lines.append(["channels pruned", str(chosen.stop.pruned), str(baseline.stop.pruned)])
     header = ["figure", "chosen", f"baseline at X = {100 * drop_of(chosen):.3g}%"]
-    ours, theirs = (job.figures["goodnet/test_asr"] for job in (chosen, baseline))
+    table = to_markdown(Table("", header, lines, words=1))
+    ours, theirs = (job.figures.get("goodnet/test_asr") for job in (chosen, baseline))
+    return [*table, "", _verdict(ours, theirs)] if ours and theirs else table
+
+
+def _cell(job: Record, name: str) -> str:
+    return interval(job.figures[name]) if name in job.figures else ""
+
+
+def _verdict(ours: Count, theirs: Count) -> str:
     widths = [high - low for low, high in map(wilson, (ours, theirs))]
     change = ours.rate - theirs.rate
     more = "more" if abs(change) > max(widths) else "no more"
     where = "higher" if change > 0 else "lower"
-    verdict = (
+    return (
         f"G's ASR is {100 * abs(change):.2f} points {where} than the baseline's, {more} than the "
         f"wider interval ({100 * max(widths):.2f} points)."
     )
-    return [*to_markdown(Table("", header, lines, words=1)), "", verdict]

@@ -11,8 +11,7 @@ from sweep import criteria
 from sweep.base.errors import ConfigError
 from sweep.data import lab
 from sweep.reports.tables import Spread, Table, inert, to_csv, to_markdown
-from sweep.results import cautions
-from sweep.results.headline import Group
+from sweep.results.findings import Group, cautions, is_weak, merit
 from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 # What may differ within a section; the rest of the settings tells sections apart.
 _WITHIN = ("drop", "ordering", "seed")
 _FEW = 1000
+_NONE = (None, None)
 # More sections than these are printed as rankings.
 _MOST_SECTIONS = 4
 
@@ -167,8 +167,10 @@ def _line(drop: float, jobs: Sequence[Record], figures: Iterable[Figure], seeds:
 
 def cell(jobs: Sequence[Record], figure: Figure, seeds: bool) -> str:
     """A figure; marked where the attack hardly works on B, which makes any ASR mean little."""
+    if any(figure.name not in job.figures for job in jobs):
+        return ""
     text = str(spread(jobs, figure.name)) if seeds else percent(jobs[0].figures[figure.name])
-    weak = figure.metric.key == "asr" and any(map(cautions.is_weak, jobs))
+    weak = figure.metric.key == "asr" and any(map(is_weak, jobs))
     return f"{text} (!)" if weak else text
 
 
@@ -184,7 +186,7 @@ def printed(jobs: Sequence[Record]) -> list[Table]:
 def rankings(jobs: Sequence[Record]) -> list[Table]:
     """All jobs at one X on one B, the least ASR of G first: a table each."""
     figures, seeds = columns(jobs, networks=("repaired", "goodnet")), several_seeds(jobs)
-    ranked = sorted(groups(jobs), key=lambda group: group.merit)
+    ranked = sorted(groups(jobs), key=lambda group: merit(group.jobs))
     header = ["jobs", *(["seeds"] if seeds else []), "pruned", *(one.symbol for one in figures)]
     return [
         Table(
@@ -213,9 +215,7 @@ def markdown(jobs: Sequence[Record]) -> str:
     """The table as Markdown."""
     means = " Mean ± sample standard deviation over seeds." if several_seeds(jobs) else ""
     lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
-    lines += chain.from_iterable(
-        (f"**Note:** {inert(text)}", "") for text in cautions.of_jobs(jobs)
-    )
+    lines += chain.from_iterable((f"**Note:** {inert(text)}", "") for text in cautions(jobs))
     for section in table(jobs):
         title = section.title[0].upper() + section.title[1:]
         lines += [f"## {inert(title)}", "", *to_markdown(section), ""]
@@ -246,9 +246,11 @@ def seeds_csv(jobs: Sequence[Record]) -> str:
     lines = []
     for title, group in sections(jobs):
         for drop, same in by_drop(group):
-            spreads = [Spread.of([job.stop.pruned for job in same])]
-            spreads += [Spread.of([job.figures[name].rate for job in same]) for name in names]
-            numbers = [number for each in spreads for number in (each.mean, each.deviation)]
+            spreads: list[Spread | None] = [Spread.of([job.stop.pruned for job in same])]
+            for name in names:
+                rates = [job.figures[name].rate for job in same if name in job.figures]
+                spreads.append(Spread.of(rates) if rates else None)
+            numbers = [n for one in spreads for n in ((one.mean, one.deviation) if one else _NONE)]
             reached = sum(job.stop.reached for job in same)
             lines.append([title, drop, len(same), reached, *numbers])
     head = ["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std"]

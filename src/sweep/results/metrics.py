@@ -15,7 +15,7 @@ from sweep.results import goodnet
 from sweep.results.records import Count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,16 +38,18 @@ class Answers:
     Attributes:
         clean: answers to clean images, (n,); N where the network rejects one.
         labels: their true labels, (n,).
-        poisoned: answers to poisoned images, (m,).
-        targets: the attacker's classes for them, (m,).
         classes: N.
+        poisoned: answers to poisoned images, (m,); None where there are none.
+        targets: the attacker's classes for them, (m,).
+        truth: their true labels, (m,), where those are known.
     """
 
     clean: Labels
     labels: Labels
-    poisoned: Labels
-    targets: Labels
     classes: int
+    poisoned: Labels | None = None
+    targets: Labels | None = None
+    truth: Labels | None = None
 
 
 def share(answers: Labels, wanted: Labels | int) -> Count:
@@ -60,9 +62,14 @@ def accuracy(given: Answers) -> Count:
     return share(given.clean, given.labels)
 
 
-def asr(given: Answers) -> Count:
+def asr(given: Answers) -> Count | None:
     """Poisoned images that are answered with the attacker's class, of all of them."""
-    return share(given.poisoned, given.targets)
+    return _known(given.poisoned, given.targets)
+
+
+def ra(given: Answers) -> Count | None:
+    """Poisoned images that are answered with their true class (robust accuracy)."""
+    return _known(given.poisoned, given.truth)
 
 
 def clean_rejected(given: Answers) -> Count:
@@ -70,9 +77,13 @@ def clean_rejected(given: Answers) -> Count:
     return share(given.clean, given.classes)
 
 
-def poisoned_rejected(given: Answers) -> Count:
+def poisoned_rejected(given: Answers) -> Count | None:
     """Poisoned images that are answered N."""
-    return share(given.poisoned, given.classes)
+    return _known(given.poisoned, given.classes)
+
+
+def _known(answers: Labels | None, wanted: Labels | int | None) -> Count | None:
+    return None if answers is None or wanted is None else share(answers, wanted)
 
 
 @dataclass(frozen=True)
@@ -83,22 +94,26 @@ class Metric:
         key: its part of a figure's name.
         words: what it is called where people read it.
         more_is_better: which way is better.
-        count: counts it; None where the answers of a split do not hold it.
+        count: counts it; gives None where what it needs is not known. None where answers to the
+            image sets do not hold it.
         networks: which networks have it.
         in_summary: whether the short tables have a column for it.
+        by_trigger: whether it is also given for each of several triggers.
     """
 
     key: str
     words: str
     more_is_better: bool
-    count: Callable[[Answers], Count] | None
+    count: Callable[[Answers], Count | None] | None
     networks: Sequence[str] = tuple(NETWORKS)
     in_summary: bool = True
+    by_trigger: bool = False
 
 
 METRICS = [
     Metric("accuracy", "accuracy", True, accuracy),
-    Metric("asr", "ASR", False, asr),
+    Metric("asr", "ASR", False, asr, by_trigger=True),
+    Metric("ra", "RA", True, ra),
     Metric("clean_rejected", "rejects clean", False, clean_rejected, ["goodnet"], False),
     Metric("poisoned_rejected", "rejects poisoned", True, poisoned_rejected, ["goodnet"], False),
     Metric("suspicion", "suspicion", False, None, ["repaired"], False),
@@ -108,27 +123,47 @@ METRICS = [
 def of_split(
     split: str,
     clean: tuple[Labels, Labels, Labels],
-    poisoned: tuple[Labels, Labels, Labels],
+    poisoned: tuple[Labels, Labels, Labels] | None,
     classes: int,
+    truth: Labels | None = None,
+    triggers: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Iterator[tuple[str, Count]]:
-    """Yield name and count of every figure of one split.
+    """Yield name and count of every figure of one split; what is not known has none.
 
     Args:
         split: `valid` or `test`.
         clean: true labels, answers of B, answers of B' on the clean set, each (n,).
-        poisoned: the same on the poisoned set, whose labels are the attacker's classes.
+        poisoned: the same on the poisoned set, whose labels are the attacker's classes, (m,); None
+            where there is none.
         classes: N.
+        truth: true labels of the poisoned images, (m,), where they are known.
+        triggers: of several triggers, which poisoned images wear each, (m,).
     """
-    answers = {
-        "badnet": (clean[1], poisoned[1]),
-        "repaired": (clean[2], poisoned[2]),
-        "goodnet": tuple(goodnet.answer(one[1], one[2], classes) for one in (clean, poisoned)),
-    }
-    for network, (on_clean, on_poisoned) in answers.items():
-        given = Answers(on_clean, clean[0], on_poisoned, poisoned[0], classes)
+    targets = poisoned[0] if poisoned else None
+    for network, answers in _answers(*clean[1:], classes).items():
+        attacked = _answers(*poisoned[1:], classes)[network] if poisoned else None
+        given = Answers(answers, clean[0], classes, attacked, targets, truth)
         for metric in METRICS:
             if network in metric.networks and metric.count is not None:
-                yield f"{network}/{split}_{metric.key}", metric.count(given)
+                name = f"{network}/{split}_{metric.key}"
+                if (count := metric.count(given)) is not None:
+                    yield name, count
+                for trigger, worn in (triggers or {}).items() if metric.by_trigger else ():
+                    if (part := metric.count(_worn(given, worn))) is not None:
+                        yield f"{name}/{trigger}", part
+
+
+def _answers(badnet: Labels, repaired: Labels, classes: int) -> dict[str, Labels]:
+    good = goodnet.answer(badnet, repaired, classes)
+    return {"badnet": badnet, "repaired": repaired, "goodnet": good}
+
+
+def _worn(given: Answers, worn: NDArray[np.bool_]) -> Answers:
+    """The same with the poisoned images of one trigger alone."""
+    parts = (
+        None if one is None else one[worn] for one in (given.poisoned, given.targets, given.truth)
+    )
+    return Answers(given.clean, given.labels, given.classes, *parts)
 
 
 @dataclass(frozen=True)
@@ -185,4 +220,7 @@ def columns(
                 found.append(whole)
             parts = (name for name in names if not summary and name.startswith(f"{whole.name}/"))
             found += (replace(whole, part=name.removeprefix(f"{whole.name}/")) for name in parts)
-    return found
+    # Suspicion, which validation alone gives, stands where the attack's success would.
+    suspicion = Figure("repaired", "valid", METRICS[-1])
+    unknown = not any(one.metric.key == "asr" for one in found)
+    return [*found, suspicion] if unknown and found and suspicion.name in names else found

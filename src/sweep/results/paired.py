@@ -24,15 +24,15 @@ _AREA_TO = 0.10
 RATES = {"accuracy": "clean", "asr": "poisoned"}
 
 
-def area(curve: Curve) -> float:
+def area(curve: Curve) -> float | None:
     """The mean ASR over clean-accuracy losses 0..10%, of the least ASR had for each loss.
 
     At loss l a defender has whatever step lost at most l and has the least ASR; a curve of one
-    step that loses too much leaves B's.
+    step that loses too much leaves B's. None without poisoned images.
     """
-    loss = 1 - np.array(curve.clean_correct) / curve.clean_correct[0]
-    loss = loss * curve.clean_correct[0] / curve.clean_total
-    asr = np.array(curve.attack_hits) / curve.attack_total
+    if curve.asr is None:
+        return None
+    loss, asr = curve.accuracy[0] - curve.accuracy, curve.asr
     order = np.lexsort((asr, loss))
     loss, asr = np.maximum(loss[order], 0), np.minimum.accumulate(asr[order])
     inside = loss < _AREA_TO
@@ -45,6 +45,8 @@ def _hits(given: Answers) -> dict[str, NDArray[np.bool_]]:
     classes = int(max(values.max() for values in given.values())) + 1
     found = {}
     for rate, kind in RATES.items():
+        if f"label_{kind}" not in given:
+            continue
         badnet, repaired, label = (given[f"{n}_{kind}"] for n in ("badnet", "repaired", "label"))
         found[f"repaired/test_{rate}"] = repaired == label
         found[f"goodnet/test_{rate}"] = goodnet.answer(badnet, repaired, classes) == label
@@ -74,4 +76,5 @@ def tests(ours: Answers, theirs: Answers) -> dict[str, float]:
             first[f"goodnet/test_{rate}"], second[f"goodnet/test_{rate}"], who(ours, rate)
         )
         for rate in RATES
+        if f"goodnet/test_{rate}" in first.keys() & second.keys()
     }

@@ -47,14 +47,24 @@ class Curve:
         channels: the K channels in the order of their removal.
         clean_correct: right answers on clean validation, K + 1 counts of `clean_total`.
         attack_hits: answers with the target class on poisoned validation, K + 1 counts
-            of `attack_total`.
+            of `attack_total`; None without poisoned images.
     """
 
     channels: tuple[int, ...]
     clean_correct: tuple[int, ...]
     clean_total: int
-    attack_hits: tuple[int, ...]
-    attack_total: int
+    attack_hits: tuple[int, ...] | None = None
+    attack_total: int = 0
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """On clean validation, (K + 1,), in 0..1."""
+        return np.array(self.clean_correct) / self.clean_total
+
+    @property
+    def asr(self) -> NDArray[np.float64] | None:
+        """On poisoned validation, (K + 1,), in 0..1; None without poisoned images."""
+        return None if self.attack_hits is None else np.array(self.attack_hits) / self.attack_total
 
 
 @dataclass(frozen=True)

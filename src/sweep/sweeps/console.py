@@ -14,7 +14,7 @@ from sweep.base.errors import SweepError
 from sweep.base.redact import without_password
 from sweep.jobs import plan
 from sweep.reports import summary
-from sweep.results import cautions
+from sweep.results.findings import cautions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def show(rows: Sequence[Record], store: Store, run_id: str) -> None:
     """Print the figures of a sweep, its runs, and where to look at them."""
     for section in summary.printed(rows):
         _print(section)
-    for text in cautions.of_jobs(rows):
+    for text in cautions(rows):
         print(f"Note: {text}")
     show_jobs(rows)
     print(f"{run_id}  the sweep: report.html, summary.md, summary.csv, plots")
