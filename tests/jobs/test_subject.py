@@ -9,7 +9,7 @@ import pytest
 from sweep.base.cache import Cache
 from sweep.base.errors import DataError
 from sweep.jobs import inputs
-from sweep.jobs.subject import trace_curve
+from sweep.jobs.subject import count_clean, trace_curve
 
 ORDER = (2, 0, 1, 3)
 RIGHT = (100, 99, 97, 90, 10)
@@ -49,6 +49,22 @@ def test_a_curve_ends_where_its_mode_says_whatever_is_cached(traced, known, drop
     assert cold.channels == ORDER[:length]
     assert cold.clean_correct == cold.attack_hits == RIGHT[: length + 1]
     assert traced("warm", None).clean_correct == RIGHT
+
+
+def test_poisoned_images_that_are_clean_ones_of_the_target_are_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    cache = Cache(tmp_path, 1)
+
+    def made(name, activations, labels):
+        shown = {"activations": activations, "labels": np.array(labels), "total": len(labels)}
+        return SimpleNamespace(key=name, label_key=str(labels), cache=cache, **shown)
+
+    images = rng.random((4, 2, 2, 3), np.float32)
+    clean = made("clean", images, [7, 7, 3, 3])
+    stamped = rng.random((3, 2, 2, 3), np.float32)
+    poisoned = made("poisoned", np.concatenate([stamped, images[:1], images[2:]]), [7] * 6)
+    assert count_clean(poisoned, clean) == 1  # the others are clean images of another class
+    assert count_clean(made("stamped", stamped, [7] * 3), clean) == 0
 
 
 class TestFilesThatChangeMeanwhile:

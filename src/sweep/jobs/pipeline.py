@@ -23,7 +23,7 @@ from sweep.data.image_set import fit, open_sets
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
-from sweep.jobs.subject import code, load, open_subjects, trace_curve
+from sweep.jobs.subject import code, count_clean, load, open_subjects, trace_curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
 from sweep.results import metrics, samples, suspicion
@@ -139,6 +139,11 @@ def run(config: Config) -> Repair:
             for name, subject in subjects.items()
         },
         "known_files": lab.known(digests | {"badnet": badnet_digest}),
+        "poisoned_like_clean": {
+            name: count_clean(subject, subjects[name.replace("poisoned", "clean")])
+            for name, subject in subjects.items()
+            if name.startswith("poisoned")
+        },
         "incremental": network.engine.incremental,
     }
     details = Details(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -105,6 +106,23 @@ class Subject:
 
         found: Any = self.cache.array("alive", files.key("alive", code(), self.key), make)
         return np.asarray(found)
+
+
+def count_clean(poisoned: Subject, clean: Subject) -> int:
+    """Poisoned images that are clean images of their target, as far as the layer shows them."""
+
+    def names(one: Subject, chosen: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        for i in chosen:
+            yield int(one.labels[i]), hashlib.blake2b(one.activations[i], digest_size=16).digest()
+
+    def make(path: Path, _: object) -> None:
+        known = {*names(clean, np.flatnonzero(np.isin(clean.labels, poisoned.labels)).tolist())}
+        same = sum(name in known for name in names(poisoned, range(poisoned.total)))
+        np.save(path, np.array([same]))
+
+    sets = [(one.key, one.label_key) for one in (poisoned, clean)]
+    found: Any = poisoned.cache.array("repeats", files.key("repeats", code(), sets), make)
+    return int(found[0])
 
 
 @lru_cache(maxsize=2)
