@@ -104,8 +104,6 @@ def check(loaded: Any, original: Any) -> None:
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("make", [network, sequential, nested, every_layer, twice])
 def test_whole_models(tmp_path: Path, make: Any, suffix: str) -> None:
-    if make is every_layer and suffix == ".h5":
-        pytest.skip("Keras saves operations (*, +, slices) as .h5 but cannot load them")
     original = make()
     original.save(tmp_path / f"model{suffix}")
     check(load_badnet(tmp_path / f"model{suffix}"), original)
@@ -240,6 +238,36 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=message) as error:
             load_badnet(path)
         assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2742088\n", "Git LFS"),
+        (b"\n<!DOCTYPE html>\n<html><head><title>404</title></head></html>", "a web page"),
+    ],
+)
+def test_what_a_download_left_in_place_of_the_model(
+    tmp_path: Path, content: bytes, what: str
+) -> None:
+    path = tmp_path / "bd_net.h5"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{what}.* Download it again"):
+        load_badnet(path)
+
+
+def test_how_a_model_was_trained_does_not_matter(tmp_path: Path) -> None:
+    """Keras 2.11 wrote `Custom>Adam`; people have losses of their own."""
+    original = network()
+    original.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "r+") as file:
+        file.attrs["training_config"] = json.dumps(
+            {
+                "loss": {"module": "my_losses", "class_name": "function", "config": "focal"},
+                "optimizer_config": {"class_name": "Custom>Adam", "config": {"learning_rate": 0.1}},
+            }
+        )
+    check(load_badnet(tmp_path / "model.h5"), original)
 
 
 def test_weights_that_do_not_fit_their_description(tmp_path: Path) -> None:

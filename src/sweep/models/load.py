@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from sweep.base.errors import ModelError
 from sweep.data import hdf5
 from sweep.models import deepid
-from sweep.models.opening import allowlist, archive
+from sweep.models.opening import adapt, allowlist, archive
 from sweep.models.opening.build import build
 from sweep.models.opening.description import read
-from sweep.models.opening.network import flatten
+from sweep.models.opening.network import flatten, name_layers
 from sweep.models.opening.weights import (
     FILE_BYTES,
     Weights,
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from sweep.models.opening.network import FlatNetwork, Network
 
 _ZIP = b"PK\x03\x04"
+# How files begin that a download left in place of the model.
+_NOT_DOWNLOADED = {
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file)",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
 
 
 def load_badnet(path: Path) -> keras.Model:
@@ -68,13 +74,17 @@ def read_badnet(path: Path) -> FlatNetwork:
         start = _copy(path, source)
         try:
             network = _open_archive(path, source) if start == _ZIP else _open_hdf5(path, source)
-            return flatten(network)
+            flat = flatten(network)
+            adapt.channels_last(flat)
+            adapt.two_classes(flat)
+            name_layers(flat)
         except allowlist.UnsafeError as unsafe:
             raise ModelError(f"{path}: {unsafe}") from None
         except RecursionError as deep:
             raise ModelError(
                 f"{path}: a model's description may not be nested without end."
             ) from deep
+    return flat
 
 
 def _copy(path: Path, copy: Path) -> bytes:
@@ -93,17 +103,24 @@ def _copy(path: Path, copy: Path) -> bytes:
             )
         shutil.copyfile(path, copy)
         with copy.open("rb") as file:
-            start = file.read(8)
+            start = file.read(64)
     except (OSError, ValueError) as missing:
         raise ModelError(
             f"{path}: the model must be a readable file. Received: {hdf5.shown(missing)}. "
             "Check badnet.path."
         ) from missing
     if not start.startswith((_ZIP, hdf5.SIGNATURE)):
+        text = start.lstrip().lower()
+        what = next((what for begin, what in _NOT_DOWNLOADED.items() if text.startswith(begin)), "")
+        advice = (
+            f", {what}. Download it again: the file itself, not what stands for it."
+            if what
+            else ". Save it with Keras' model.save; pickles, SavedModels and other formats are not "
+            "opened."
+        )
         raise ModelError(
             f"{path}: a model must be a Keras .h5 or .keras file. Received: "
-            f"{status.st_size:,} bytes that begin with {start!r}. Save it with Keras' model.save; "
-            "pickles, SavedModels and other formats are not opened."
+            f"{status.st_size:,} bytes that begin with {start[:8]!r}{advice}"
         )
     return start[: len(_ZIP)]
 

@@ -29,9 +29,9 @@ _NAME = re.compile(
 )
 # The parts of Keras that only compute: not keras.utils, keras.config, keras.saving and the like.
 _INERT_MODULE = re.compile(
-    r"(tensorflow\.(python\.)?)?keras(\.src)?(\.(activations|backend|constraints|core|dtype_policies"
+    r"(tensorflow\.(python\.)?)?(tf_)?keras(\.src)?(\.(activations|backend|constraints|core|dtype_policies"
     r"|engine|initializers|layers|losses|metrics|mixed_precision|models|ops|optimizers"
-    r"|regularizers|trainers)(\.\w+)*)?"
+    r"|regularizers|trainers)(\.\w+)*)?|tensorflow\.python\.ops\.init_ops(_v2)?"
 )
 _TRAINING = {"compile_config", "training_config"}
 _CODE = {

@@ -55,6 +55,12 @@ def build(path: Path, network: FlatNetwork) -> keras.Model:
         # Keras would otherwise give these variables their memory the next time it can.
         global_state.set_global_attribute("uninitialized_variables", [])
     answer = tuple(output.shape)
+    if answer[1:] == (1,):
+        raise ModelError(
+            f"{path}: a classifier with one output unit must end in a Dense layer with a sigmoid, "
+            f"which is read as two classes. Received: {shown(network.output.layer.name)} as the "
+            "last layer. Save the model with activation='sigmoid' in its last Dense layer."
+        )
     if len(answer) != 2 or answer[1] is None or answer[1] < 2:
         raise ModelError(
             f"{path}: a classifier must answer with one number per class, (n, N). "

@@ -9,7 +9,7 @@ import numpy as np
 from sweep.data.hdf5 import shown
 from sweep.models.layers import words
 from sweep.models.opening.allowlist import DEPTH, UnsafeError, listed, plain
-from sweep.models.opening.network import Ref, leaves
+from sweep.models.opening.network import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,15 +70,24 @@ def _old_argument(value: Any, name: str) -> Any:
     value = listed(value)
     if isinstance(value, list) and len(value) in (3, 4) and isinstance(value[0], str):
         return ref(value, name)
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return tuple(_old_slice(part, name) for part in value)
     return plain(value, name)
+
+
+def _old_slice(value: Any, name: str) -> Any:
+    if isinstance(value, dict) and set(value) == {"start", "stop", "step"}:
+        return slice(*(plain(value[key], name) for key in ("start", "stop", "step")))
+    return ... if value == {"class_name": "__ellipsis__"} else plain(value, name)
 
 
 def called(args: list[Any], kwargs: dict[str, Any], operation: bool, name: str) -> Node:
     """A call without what inference has no use for; operations take everything by place."""
-    kept = {k: v for k, v in kwargs.items() if k not in ("training", "mask", "name")}
-    if operation:
-        return [*args, *([kept.pop("y")] if "y" in kept else [])], kept
-    if any(True for _ in leaves(kept, Ref)) or any(v is not None for v in kept.values()):
+    unused = ("training", "mask", "name")
+    kept = {k: v for k, v in kwargs.items() if k not in unused and v is not None}
+    if operation:  # TensorFlow's names for the second argument are not Keras'
+        return [*args, *(kept.pop(k) for k in ("y", "bias", "slice_spec") if k in kept)], kept
+    if kept:
         raise UnsafeError(
             f"layer {shown(name)} must be called with tensors alone. Received: "
             f"{shown(', '.join(kept))}. Export the model without it."

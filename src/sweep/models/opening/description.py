@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from sweep.data.hdf5 import shown
-from sweep.models.layers import KINDS
+from sweep.models.layers import KINDS, OPERATIONS
 from sweep.models.opening.allowlist import (
     DEPTH,
     MODELS,
@@ -46,13 +46,20 @@ _MERGE = {
 }
 # Functions of TensorFlow that Keras 2.4 to 2.15 saved as layers.
 _FUNCTIONS = {
-    "math.truediv": "TrueDivide",
-    "math.divide": "TrueDivide",
-    "math.add": "Add",
     "__operators__.add": "Add",
-    "math.subtract": "Subtract",
+    "__operators__.getitem": "GetItem",
+    "math.add": "Add",
+    "math.divide": "TrueDivide",
     "math.multiply": "Multiply",
+    "math.sigmoid": "Sigmoid",
+    "math.subtract": "Subtract",
+    "math.truediv": "TrueDivide",
+    "nn.bias_add": "Add",
+    "nn.relu": "Relu",
+    "nn.relu6": "Relu6",
+    "nn.silu": "Silu",
 }
+_OPERATIONS = frozenset().union(*OPERATIONS.values())
 
 
 def read(description: Any, version: int = 3) -> Network:
@@ -183,8 +190,10 @@ def _layer(kind: str, name: str, module: Any, inner: dict[str, Any], version: in
     kind = _CLASSES.get(kind, kind)
     if kind == "Merge":
         kind = _MERGE.get(str(inner.get("mode")), kind)
-    if kind == "TFOpLambda":
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
         kind, module, inner = _FUNCTIONS.get(str(inner.get("function")), kind), "keras.ops", {}
+    elif module is None and "trainable" not in inner and kind in _OPERATIONS and version == 3:
+        module = "keras.ops"  # Keras 3 leaves it out of .h5 files, which it cannot open itself
     module = module_of(kind, module, name)
     if module != LAYERS:
         settings = {

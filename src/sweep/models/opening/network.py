@@ -140,7 +140,6 @@ def flatten(network: Network) -> FlatNetwork:
         )
     image, calls = Call(entry), list[Call]()
     (output,) = _run(network, [image], calls)
-    _name(image, calls)
     return FlatNetwork(image, calls, output)
 
 
@@ -207,9 +206,9 @@ def _call(
     return calls[-1:]
 
 
-def _name(image: Call, calls: list[Call]) -> None:
+def name_layers(network: FlatNetwork) -> None:
     """Make names unique: outer layers keep theirs, inner ones get their model's in front."""
-    layers = {id(call.layer): call.layer for call in (image, *calls)}
+    layers = {id(call.layer): call.layer for call in (network.image, *network.calls)}
     taken: set[str] = set()
     for layer in sorted(layers.values(), key=lambda layer: len(layer.models)):
         name = layer.name.replace("/", "_")
