@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -25,6 +26,10 @@ def load_tensorflow() -> None:
         return
     with _muted():
         import tensorflow as tf
+    # What libraries made while they loaded stays: collections need not look at it again. (Networks
+    # are not to be frozen, or they would never be freed.)
+    gc.collect()
+    gc.freeze()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads.share())
     # Keras warns that `.h5` is a legacy format; the lab's users need it.

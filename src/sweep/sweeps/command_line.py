@@ -48,7 +48,6 @@ def _job(composed: DictConfig) -> Any:
     finally:
         progress.job_done()
         gc.collect()  # networks and figures hold on to themselves
-        gc.freeze()  # what is left stays: not to be looked at after every job
 
 
 def run() -> None:
