@@ -20,14 +20,14 @@ _LAYERS = "pool_3,conv_3,pool_2,conv_2,conv_1,pool_1"
 
 
 def measure(work: Path, jobs: int, more: list[str]) -> list[float]:
-    """Resident memory in MB after each job of a sweep in this process."""
+    """Memory of its own in MB after each job of a sweep in this process."""
     held: list[float] = []
     process = psutil.Process()
     counted = progress.job_done
 
     def count() -> None:
         counted()
-        held.append(process.memory_info().rss / 1e6)
+        held.append(process.memory_full_info().uss / 1e6)
 
     layers = len(_LAYERS.split(","))
     drops = ",".join(
