@@ -17,6 +17,10 @@ from sweep.base import threads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Keras imports them, where they are installed, for functions that no job uses: an eighth of the
+# time in which a job starts.
+_NEEDLESS = ("sklearn", "matplotlib.pyplot")
+
 
 def load_tensorflow() -> None:
     """Import TensorFlow without what its libraries print while they load; see `threads`."""
@@ -24,7 +28,7 @@ def load_tensorflow() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if "tensorflow" in sys.modules:
         return
-    with _muted():
+    with _muted(), _absent(*(name for name in _NEEDLESS if name not in sys.modules)):
         import tensorflow as tf
     # What libraries made while they loaded stays: collections need not look at it again. (Networks
     # are not to be frozen, or they would never be freed.)
@@ -34,6 +38,17 @@ def load_tensorflow() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads.share())
     # Keras warns that `.h5` is a legacy format; the lab's users need it.
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Let modules seem not to be installed while the block runs."""
+    sys.modules |= dict.fromkeys(names)  # type: ignore[arg-type] # None is Python's mark for it
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 @contextmanager
