@@ -27,7 +27,7 @@ sweep: install ## the six-job sweep on the stand-in
 	$(BIN)/python -m sweep ordering=increasing,decreasing drop=0.02,0.04,0.10 -m
 
 test: install ## the fast tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-ui: install ## the browser tests, on Debian's chromium
 	@test -x /usr/bin/chromium || test "$$(id -u)" != 0 || \

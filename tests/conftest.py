@@ -27,6 +27,19 @@ SMALL = (
 )
 
 
+# What takes longest, most of it first: a worker that begins with it late ends long after the other.
+LONGEST = (
+    *("test_kills.py", "test_hostile.py", "test_trouble.py", "test_criteria.py"),
+    *("test_command_line.py", "test_store.py", "test_joblib.py", "test_documentation.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, since workers take the files in this order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 def pytest_ignore_collect(collection_path, config):
     """Tests that need Slurm, Ray and PostgreSQL are not even read but by `make test-scale`."""
     wanted = config.getoption("markexpr")
@@ -85,8 +98,9 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def shared_data(tmp_path_factory):
-    """One data folder for all tests, so that the small BadNet is trained once."""
-    return tmp_path_factory.mktemp("shared") / "data"
+    """One data folder for all tests and their workers, so that the small BadNet is trained once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / "data"
 
 
 @pytest.fixture(scope="module")

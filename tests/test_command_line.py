@@ -8,6 +8,8 @@ import zipfile
 import pytest
 import yaml
 
+from sweep import reproduce
+
 CURVE = {"curve/valid_accuracy", "curve/valid_asr", "curve/channel"}
 FINAL = {
     f"{network}/{split}_{rate}"
@@ -132,22 +134,26 @@ assert "sweep" not in sys.modules
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert plain.returncode == 0, plain.stderr
-    for name, network in (("repaired.h5", "repaired"), ("goodnet.keras", "goodnet")):
-        said = subprocess.run(
-            [
-                *(sys.executable, "-m", "sweep.evaluate"),
-                *(str(made / "cl" / "test.h5"), str(made / "bd" / "bd_test.h5")),
-                *(f"{folder}/{name}", "--scale", "0.00392156862745098"),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
-        metrics = run.data.metrics
-        assert said == [
+    # `python -m sweep.evaluate` twice, with one start of TensorFlow.
+    script = f"""
+import runpy, sys
+for name in ("repaired.h5", "goodnet.keras"):
+    sys.argv[3:] = [r"{folder}/" + name, "--scale", "0.00392156862745098"]
+    runpy.run_module("sweep.evaluate", run_name="__main__", alter_sys=True)
+"""
+    sets = [str(made / "cl" / "test.h5"), str(made / "bd" / "bd_test.h5")]
+    said = subprocess.run(
+        [sys.executable, "-c", script, *sets], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    metrics = run.data.metrics
+    assert said == [
+        line
+        for network in ("repaired", "goodnet")
+        for line in (
             f"Clean Classification accuracy: {100 * metrics[f'{network}/test_accuracy']}",
             f"Attack Success Rate: {100 * metrics[f'{network}/test_asr']}",
-        ]
+        )
+    ]
 
 
 def test_the_same_command_runs_nothing_again(checkout, done, runs, client):
@@ -161,8 +167,14 @@ def test_the_same_command_runs_nothing_again(checkout, done, runs, client):
     assert len(kind(client.search_runs([experiment.experiment_id]), "job")) == 6
 
 
-def test_doubled_cells_run_once_and_failures_hide_nobody(checkout, done):
-    said = checkout.sweep("drop=0.1,0.10,0.04", "layer=pool_3,conv_4")
+@pytest.fixture(scope="module")
+def failing(checkout, done):
+    """A sweep in which two jobs fail."""
+    return checkout.sweep("drop=0.1,0.10,0.04", "layer=pool_3,conv_4")
+
+
+def test_doubled_cells_run_once_and_failures_hide_nobody(failing):
+    said = failing
     assert said.returncode == 1
     assert "4 jobs: 2 done, 2 not run before" in said.stderr
     assert "2 x layer must cut the network in two" in said.stderr
@@ -189,14 +201,13 @@ def test_a_layer_that_b_has_not_is_told_before_anything_heavy_is_loaded(checkout
     assert len(client.search_runs([experiment.experiment_id])) == before
 
 
-def test_a_failed_job_keeps_its_traceback(checkout, done, client):
-    checkout.sweep("layer=fc_1")
+def test_a_failed_job_keeps_its_traceback(failing, client):
     experiment = client.get_experiment_by_name("badnet-sweep")
     failed = client.search_runs(
-        [experiment.experiment_id], "attributes.status = 'FAILED' and params.layer = 'fc_1'"
+        [experiment.experiment_id], "attributes.status = 'FAILED' and params.layer = 'conv_4'"
     )
-    assert [run.data.tags["sweep.kind"] for run in failed] == ["job"]
-    assert "traceback.txt" in artifacts(client, failed[0])
+    assert [run.data.tags["sweep.kind"] for run in failed] == ["job", "job"]
+    assert all("traceback.txt" in artifacts(client, run) for run in failed)
     parent = client.get_run(failed[0].data.tags["mlflow.parentRunId"])
     assert parent.info.status == "FAILED"
 
@@ -213,13 +224,11 @@ def test_the_plan_starts_nothing(checkout, done, client):
 
 def test_a_job_is_done_again_and_compared(checkout, runs):
     job = kind(runs, "job")[0]
-    say = [sys.executable, "-m", "sweep.reproduce", "--mlruns", str(checkout.mlruns)]
-    again = subprocess.run([*say, job.info.run_id], capture_output=True, text=True, check=False)
+    where = ["--mlruns", str(checkout.mlruns)]
+    say = [sys.executable, "-m", "sweep.reproduce", *where, job.info.run_id]
+    again = subprocess.run(say, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "all figures agree" in again.stdout
     parent = kind(runs, "parent")[0]
-    refused = subprocess.run(
-        [*say, parent.info.run_id], capture_output=True, text=True, check=False
-    )
-    assert refused.returncode == 1
-    assert "must name a finished job's run" in refused.stderr
+    with pytest.raises(SystemExit, match="must name a finished job's run"):
+        reproduce.main([*where, parent.info.run_id])

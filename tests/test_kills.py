@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-KILLS = int(os.environ.get("SOAK_KILLS", "5"))
+KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
 GRID = ("ordering=increasing,decreasing", "drop=0.02,0.10")
 ARTIFACTS = {
