@@ -66,3 +66,19 @@ def test_a_block_that_fails_leaves_nothing(tmp_path, make):
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_linked_into_a_folder_that_is_made_but_not_its_parents(tmp_path):
+    (tmp_path / "source" / "plots").mkdir(parents=True)
+    for name in ("a.txt", "plots/b.txt"):
+        (tmp_path / "source" / name).write_text(name)
+    store = tmp_path / "store"
+    with pytest.raises(FileNotFoundError):
+        files.link_all(tmp_path / "source", store / "artifacts" / "run" / "artifacts")
+    assert not store.exists()
+    store.mkdir()
+    for _ in range(2):  # again, as after an attempt that was cut off
+        files.link_all(tmp_path / "source", store / "artifacts" / "run" / "artifacts")
+    found = {path for path in store.rglob("*") if path.is_file()}
+    assert {path.read_text() for path in found} == {"a.txt", "plots/b.txt"}
+    assert all(path.stat().st_nlink == 2 for path in found)

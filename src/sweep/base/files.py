@@ -19,12 +19,14 @@ _SETTLED_SECONDS = 2.0
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, parents: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
     The file (or folder) appears under its name whole or not at all, whatever happens on the way.
+    Without `parents` its folder must be there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: Keras and matplotlib choose the format by it.
     draft = path.with_name(f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}{path.suffix}")
     try:
@@ -59,19 +61,25 @@ def _sync(path: Path) -> None:
 
 
 def link_all(source: Path, target: Path) -> None:
-    """Have the files of one folder in another as well, by links where the disk allows it."""
-    for path in sorted(source.rglob("*")):
+    """Have the files of one folder in another as well, by links where the disk allows it.
+
+    Of the other's path, STORE/artifacts/RUN/artifacts, the store's folder must be there all the
+    time: a store that is moved away meanwhile is not begun anew where it was.
+    """
+    for folder in (*reversed(target.parents[:2]), target):
+        folder.mkdir(exist_ok=True)
+    for path in sorted(source.rglob("*")):  # folders before what is in them
         place = target / path.relative_to(source)
         if path.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(exist_ok=True)
         else:
-            place.parent.mkdir(parents=True, exist_ok=True)
             link(path, place)
 
 
 def link(source: Path, target: Path) -> None:
     """Have a file under a second name, whole or not at all; on another disk it is copied."""
-    with replacing(target) as draft:
+    with replacing(target, parents=False) as draft:
+        target.unlink(missing_ok=True)  # to rename a file over its other name would do nothing
         try:
             os.link(source, draft)
         except OSError:

@@ -228,7 +228,7 @@ class Store:
         if own is None:
             self.client.log_artifacts(run_id, str(folder))
         else:
-            files.link_all(folder, own)
+            self._runs.around(files).link_all(folder, own)
 
     def read(self, run_id: str, path: str) -> bytes | None:
         """An artifact's content, or None where the run has none of that name.
