@@ -142,19 +142,27 @@ def test_distances_of_many_classes_take_little_memory():
     assert peak < 30e6  # a matrix of all pairs takes 72 MB
 
 
-def test_rounding_stays_within_its_bound():
+@pytest.mark.parametrize(
+    "rest",
+    [
+        (
+            layers.AveragePooling2D(2),
+            layers.Conv2D(8, 2, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(20, activation="tanh"),
+        ),
+        (layers.GlobalAveragePooling2D(), layers.Dense(20, activation="tanh")),
+        (layers.Dropout(0.5), layers.GlobalAveragePooling2D()),
+    ],
+    ids=["convolution", "means", "direct"],
+)
+def test_rounding_stays_within_its_bound(rest):
     """What the fast path computes differs from float64 by less than it says."""
-    model = network(
-        layers.AveragePooling2D(2),
-        layers.Conv2D(8, 2, activation="relu"),
-        layers.BatchNormalization(),
-        layers.Flatten(),
-        layers.Dense(20, activation="tanh"),
-        dense(),
-    )
+    model = network(*rest, dense())
     engine = Engine(model, choose_sites(model, ["conv"]))
     cut = np.concatenate(list(engine.activations([IMAGES])))
-    hidden, bound = engine._rest.run(cut, np.ones(6, bool))
+    hidden, bound = engine._rest.run(engine._rest.prepare(cut), np.ones(6, bool))
     image = x = keras.Input((9, 8, 3), dtype="float64")
     for layer in model.layers[1:]:
         x = type(layer).from_config(layer.get_config() | {"dtype": "float64"})(x)

@@ -6,7 +6,7 @@ takes only networks of layers that it knows; any other is run as Keras has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from sweep.base.threads import ahead
 from sweep.models.layers import kind_of
 from sweep.models.tail import apply_dense
 from sweep.pruning import rounding
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _KERNELS = 1 << 24
 # A softmax's own rounding makes equals of logits that lie closer than this.
 _SOFTMAX = 4e-6
+# Images whose channels' means are computed at once.
+_POOLED = 256
 # Classes whose distances to all others are computed at once.
 _BLOCK = 256
 
@@ -87,7 +90,7 @@ class Rest:
 
     def __init__(self, tail: Tail, consumers: Sequence[Consumer]) -> None:
         """Use `find_rest`."""
-        self._tail, self._consumers = tail, consumers
+        self._tail = tail
         self._removed = removed = tail.removed[0]
         head = tail.head
         self._head, self._target = _end(tail, consumers)
@@ -95,10 +98,15 @@ class Rest:
         every = np.arange(removed.shape[-1])
         # The pre-activations once all channels are removed.
         self._empty = [c.apply(removed[None], c.kernel(every)) + c.bias() for c in consumers]
+        # What a global mean makes of the layer is made once (`prepare`).
+        self._pool = _shared_pool(consumers) if len(tail.tensors) == 1 else ()
+        self._consumers = [replace(c, before=c.before[len(self._pool) :]) for c in consumers]
+        positions = () if self._pool else removed.shape[:-1]
         self._run = tf.function(
             self._trace,
             input_signature=[
-                tf.TensorSpec((None, *removed.shape[:-1], None)),
+                tf.TensorSpec((None, *positions, None)),
+                tf.TensorSpec((None, *positions, None)),
                 tf.TensorSpec((None,), tf.int32),
                 [tf.TensorSpec((None, *x.shape[1:])) for x in tail.tensors[1:]],
             ],
@@ -114,27 +122,51 @@ class Rest:
                 autograph=False,
             )
 
+    def prepare(self, packed: Floats) -> Floats:
+        """What `run` takes for a set of images: it is made once and read at every step.
+
+        Where a global mean follows the layer alone, that is each channel's mean, and the mean of
+        its magnitude, relative to a removed channel's value, (n, 2, C).
+
+        Args:
+            packed: what the network puts out at the cut, (n, *shape).
+        """
+        if not self._pool:
+            return packed
+
+        def pool(start: int) -> Floats:
+            x = packed[start : start + _POOLED] - self._removed
+            return np.stack([self._mean(x), self._mean(np.abs(x))], axis=1)
+
+        return np.concatenate(list(ahead(pool, range(0, len(packed), _POOLED))))
+
+    def _mean(self, x: Floats) -> Floats:
+        for layer in self._pool:
+            x = layer(x)
+        return np.asarray(x).reshape((len(x), -1))
+
     def run(self, part: Floats, keep: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """The last Dense layer's input, or the logits where there is no such layer.
 
         Args:
-            part: what the network puts out at the cut, (b, *shape).
+            part: of some images, from `prepare`.
             keep: which channels are not removed, (C,).
 
         Returns:
             (b, d), and how far two logits that come of it may be moved against each other by
             rounding, here and in Keras, (b,).
         """
-        site, *others = self._tail.unpack(part).values()
+        site, *others = [part] if self._pool else self._tail.unpack(part).values()
         # Relative to a removed channel's value, a channel that sleeps is 0.
-        axes = tuple(range(site.ndim - 1))
-        alive = keep & (site != self._removed).any(axis=axes)
+        gone = np.zeros_like(self._removed[0, 0]) if self._pool else self._removed
+        alive = keep & (site != gone).any(axis=tuple(range(site.ndim - 1)))
         live = np.flatnonzero(alive).astype(np.int32)
         if not len(live):  # TensorFlow has no convolution of nothing
             live = np.zeros(1, np.int32)
-            site = np.broadcast_to(self._removed, site.shape)
-        x = np.take(site, live, axis=-1) - self._removed[..., live]
-        hidden, error = self._run(tf.constant(x), tf.constant(live), others)
+            site = np.broadcast_to(gone, site.shape)
+        x = np.take(site, live, axis=-1) - gone[..., live]
+        x, sizes = (x[:, 0], x[:, 1]) if self._pool else (x, x)
+        hidden, error = self._run(tf.constant(x), tf.constant(sizes), tf.constant(live), others)
         return np.asarray(hidden), np.asarray(error)
 
     def logits(self, hidden: Floats) -> Floats:
@@ -154,8 +186,10 @@ class Rest:
         norms = 1.001 * np.sqrt(np.einsum("bd,bd->b", moved, moved))
         return np.asarray(norms * self._apart[labels], np.float32)
 
-    def _trace(self, x: tf.Tensor, channels: tf.Tensor, others: Sequence[tf.Tensor]) -> Any:
-        size = rounding.norm(x) + float(np.linalg.norm(self._removed))
+    def _trace(
+        self, x: tf.Tensor, sizes: tf.Tensor, channels: tf.Tensor, others: Sequence[tf.Tensor]
+    ) -> Any:
+        size = rounding.norm(sizes) + float(np.linalg.norm(self._removed))
         known = self._tail.tensors[1:]
         values = {id(symbol): value for symbol, value in zip(known, others, strict=True)}
         errors = {key: tf.zeros_like(size) for key in values}
@@ -202,6 +236,17 @@ def _end(tail: Tail, consumers: Sequence[Consumer]) -> tuple[Any, Any]:
     head = tail.head
     own = [c.output for c in consumers if c.layer is head.dense]
     return (None, own[0]) if own else (head.dense, head.tensor)
+
+
+def _shared_pool(consumers: Sequence[Consumer]) -> tuple[Any, ...]:
+    """The layers up to a global mean that all consumers have behind the same layers."""
+    first = consumers[0].before
+    kinds = [kind_of(layer).name for layer in first]
+    if "GlobalAveragePooling2D" not in kinds:
+        return ()
+    pool = first[: kinds.index("GlobalAveragePooling2D") + 1]
+    alike = all(c.before[: len(pool)] == pool for c in consumers)
+    return pool if alike and not pool[-1].keepdims else ()
 
 
 def _distances(kernel: Floats) -> Floats:

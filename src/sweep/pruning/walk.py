@@ -52,6 +52,7 @@ class _Known:
 
     Attributes:
         labels: the answers, (n,).
+        prepared: what the fast path reads (`linear.Rest.prepare`).
         awake: on which images a channel differs from what it is once removed, (n, C).
         slack: how far their logits lay above all others, beyond rounding, when last computed, (n,);
             -inf where that is not known.
@@ -59,6 +60,7 @@ class _Known:
     """
 
     labels: Labels
+    prepared: Floats
     awake: Keep
     slack: Floats
     values: Floats
@@ -179,6 +181,7 @@ class Engine:
         width = 0 if self._rest is None else self._rest.width
         known = _Known(
             labels.copy(),
+            activations if self._rest is None else self._rest.prepare(activations),
             self.awake(activations, removed),
             np.full(total, -np.inf, np.float32),
             np.zeros((total, width), np.float32),
@@ -195,7 +198,7 @@ class Engine:
             rounds = -(-len(rows) // (CHUNK * cores))
             split = np.array_split(rows, max(1, rounds) * cores)  # evenly among the cores
             parts = (part for part in split if len(part))
-            left = ahead(lambda part: self._update(activations, keep, part, known), parts)
+            left = ahead(lambda part: self._update(keep, part, known), parts)
             rows = np.concatenate([rows[:0], *left])
         for part, labels, maps in self._ask(activations, keep, rows):
             known.labels[part] = labels
@@ -203,10 +206,10 @@ class Engine:
                 known.awake[part] = self._tail.awake(maps)
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows is not settled
-    def _update(self, activations: Floats, keep: Keep, rows: Rows, known: _Known) -> Rows:
+    def _update(self, keep: Keep, rows: Rows, known: _Known) -> Rows:
         """The fast path; returns the images that it cannot answer."""
         assert self._rest is not None  # noqa: S101 - for types
-        values, rounding = self._rest.run(activations[rows], keep)
+        values, rounding = self._rest.run(known.prepared[rows], keep)
         if self._rest.width:
             reach = self._rest.reach(values - known.values[rows], known.labels[rows])
             moved = ~(reach + rounding < known.slack[rows])
