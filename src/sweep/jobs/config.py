@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import criteria
+from sweep import criteria, repairs
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
 
@@ -63,6 +63,21 @@ class Criterion:
 
     name: str = MISSING
     params: dict[str, Any] = _setting(dict, "the criterion's own parameters, by name")
+
+
+@dataclass
+class Repair:
+    """What is done to the pruned network before it is B'."""
+
+    name: str = "none"
+    params: dict[str, Any] = _setting(dict, "the repair's own parameters, by name")
+
+
+@dataclass
+class Defender:
+    """What whoever repairs has."""
+
+    images: float = _setting(1.0, "clean validation images that a repair gets, or a fraction")
 
 
 @dataclass
@@ -142,6 +157,8 @@ class Config:
     seed: int = _setting(0, "steers everything random")
     criterion: Criterion = MISSING
     dataset: Dataset = MISSING
+    repair: Repair = field(default_factory=Repair)
+    defender: Defender = field(default_factory=Defender)
     badnet: Badnet = field(default_factory=Badnet)
     layer: Any = _setting("pool_3", "layer, or [list], whose channels are scored and removed")
     curve: CurveMode = _setting(CurveMode.full, "where the curve ends: last channel or B'")
@@ -192,6 +209,9 @@ def register() -> None:
     for name in criteria.names():
         node = Criterion(name, criteria.find(name).defaults())
         store.store(group="schema/criterion", name=name, node=node)
+    for name in repairs.names():
+        repair = Repair(name, repairs.find(name).defaults())
+        store.store(group="schema/repair", name=name, node=repair)
     store.store(group="schema/dataset", name="dataset", node=Dataset)
     store.store(group="schema/dataset", name="standin", node=StandinDataset)
 
@@ -244,6 +264,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "drop": _FRACTION,
     "seed": (lambda value: 0 <= value < 2**32, "be a whole number in 0..4294967295"),
     "dataset.scale": _POSITIVE,
+    "defender.images": (
+        lambda value: 0 < value <= 1 or (value >= 2 and value == int(value)),
+        "be a fraction above 0 and at most 1, or a whole number of at least 2",
+    ),
     "cache.max_gb": _POSITIVE,
     "tracking.experiment": (bool, "not be empty"),
 }
@@ -273,6 +297,7 @@ def check(config: Config) -> None:
         )
     name, params = config.criterion.name, config.criterion.params
     criteria.check(name, params)
+    repairs.check(config.repair.name, config.repair.params)
     if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
         raise ConfigError(
             "objective=clean_only must use nothing that a defender lacks, but this criterion sees "

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import criteria
+from sweep import criteria, repairs
 from sweep.base import files
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
@@ -35,9 +35,11 @@ _ROOT = Path(__file__).parents[2]
 # others prepare, keep or show results; `records` is their form.
 _COMPUTES = re.compile(
     r"sweep\.((criteria|data|models|pruning|repairs)\.\w+|results\.(?!records$)\w+"
-    r"|base\.(tensorflow_runtime|threads)|jobs\.(pipeline|subject))"
+    r"|base\.(tensorflow_runtime|threads)|jobs\.(pipeline|repairing|subject))"
 )
 _LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
+# What was always so before it could be set: results of that time stay valid.
+_LATER = {"repair": "none", "defender.images": 1.0}
 # Where files lie; what is in them is known by their content.
 _PLACES = ("badnet.path", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
 
@@ -113,12 +115,19 @@ def identify(config: Config, digest: Digest = files.digest) -> Identity:
     if all(path.is_file() for path in paths):
         data = content_key([digest(path, config.digest_folder) for path in paths])
     used = modules(config.criterion.name, config.criterion.params)
+    if config.repair.name != "none":
+        used += ["sweep.repairs.registry", repairs.find(config.repair.name).function.__module__]
     return Identity(files.key(settings(config)), data, code_key("sweep.jobs.pipeline", *used))
 
 
 def settings(config: Config) -> dict[str, object]:
     """What describes the work, but for where files lie."""
-    return {name: value for name, value in describe(config).items() if name not in _PLACES}
+    told = describe(config).items()
+    return {
+        name: value
+        for name, value in told
+        if name not in _PLACES and (name, value) not in _LATER.items()
+    }
 
 
 def content_key(digests: Sequence[str]) -> str:

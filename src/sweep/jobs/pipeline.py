@@ -23,6 +23,7 @@ from sweep.data.image_set import fit, open_sets
 from sweep.jobs import identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
+from sweep.jobs.repairing import repair
 from sweep.jobs.subject import code, count_clean, load, open_subjects, trace_curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 
     from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
+    from sweep.jobs.repairing import Repaired
     from sweep.jobs.subject import Subject
     from sweep.results.records import Count, Curve, Sample
+
+    Answers = Mapping[str, NDArray[np.integer]]
 
 
 # A B that is right less often is tried on images written in other ways.
@@ -99,8 +103,11 @@ def run(config: Config) -> Repair:
     with clock.stage("activations"):
         subjects = open_subjects(sets, digests, network, config.dataset.scale, cache, watch)
         _refuse_mismatch(subjects["clean_valid"], sets["clean_valid"], config)
-        data = identity.content_key([*digests.values(), badnet_digest])
-        identity.mark_cached(config, data, [subject.key for subject in subjects.values()])
+        identity.mark_cached(
+            config,
+            identity.content_key([*digests.values(), badnet_digest]),
+            [subject.key for subject in subjects.values()],
+        )
     with clock.stage("scores"):
         poisoned = subjects.get("poisoned_valid")
         scores = _scores(subjects["clean_valid"], poisoned, config, cache)
@@ -110,20 +117,23 @@ def run(config: Config) -> Repair:
         trace = trace_curve(order, subjects["clean_valid"], poisoned, drop)
         stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
         removed = trace.channels[: stop.pruned]
-    with clock.stage("evaluation"):
-        figures = dict(_figures(subjects, removed, network.engine.classes))
-        _guard(trace, stop.pruned, figures)
-        if config.objective.name == "clean_only" or poisoned is None:
-            figures["repaired/valid_suspicion"] = _suspicion(
-                subjects["clean_valid"], sets["clean_valid"], removed, config
-            )
-        dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
-        shown = list(_samples(subjects, removed, network.engine.classes))
-    watch.check()
     with clock.stage("repair"):
         from sweep.models import surgery
 
-        repaired = surgery.prune(network.model, network.engine.sites, removed)
+        before = {name: subject.answers(removed) for name, subject in subjects.items()}
+        _guard(trace, stop.pruned, dict(_figures(subjects, before, network.engine.classes)))
+        pruned = surgery.prune(network.model, network.engine.sites, removed)
+        after = repair(config, subjects["clean_valid"], sets["clean_valid"], pruned, cache)
+        answers = after.answer(subjects, sets) if after else before
+    with clock.stage("evaluation"):
+        figures = dict(_figures(subjects, answers, network.engine.classes))
+        if config.objective.name == "clean_only" or poisoned is None:
+            figures["repaired/valid_suspicion"] = _suspicion(
+                subjects["clean_valid"], sets["clean_valid"], removed, config, after
+            )
+        dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
+        shown = list(_samples(subjects, answers, network.engine.classes))
+    watch.check()
     facts = {
         "badnet": {
             "file": str(inputs.badnet),
@@ -158,8 +168,13 @@ def run(config: Config) -> Repair:
     )
     record = Record(describe(config), figures, stop, len(scores), details=details)
     test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
-    answers = dict(_answers(subjects, removed))
-    return Repair(record, network.model, repaired, test_sets, answers)
+    return Repair(
+        record,
+        network.model,
+        after.model if after else pruned,
+        test_sets,
+        dict(_answers(subjects, answers)),
+    )
 
 
 def _refuse_mismatch(clean: Subject, images: ImageSet, config: Config) -> None:
@@ -211,10 +226,10 @@ def _scores(
     return np.asarray(scores)
 
 
-def _figures(subjects: Mapping[str, Subject], removed: Sequence[int], classes: int) -> Any:
+def _figures(subjects: Mapping[str, Subject], repaired: Answers, classes: int) -> Any:
     def answered(name: str) -> Any:
         one = subjects.get(name)
-        return None if one is None else (one.labels, one.answers(()), one.answers(removed))
+        return None if one is None else (one.labels, one.answers(()), repaired[name])
 
     for split in ("valid", "test") if "clean_test" in subjects else ("valid",):
         clean, poisoned = (answered(f"{kind}_{split}") for kind in samples.KINDS)
@@ -228,27 +243,31 @@ def _tested(subjects: Mapping[str, Subject]) -> Iterator[tuple[str, Subject]]:
             yield kind, subjects[f"{kind}_test"]
 
 
-def _samples(
-    subjects: Mapping[str, Subject], removed: Sequence[int], classes: int
-) -> Iterator[Sample]:
+def _samples(subjects: Mapping[str, Subject], repaired: Answers, classes: int) -> Iterator[Sample]:
     for kind, subject in _tested(subjects):
-        answers = (subject.answers(()), subject.answers(removed))
+        answers = (subject.answers(()), repaired[f"{kind}_test"])
         yield from samples.answer(
             kind, samples.choose(subject.total), subject.labels, *answers, classes
         )
 
 
 def _answers(
-    subjects: Mapping[str, Subject], removed: Sequence[int]
+    subjects: Mapping[str, Subject], repaired: Answers
 ) -> Iterator[tuple[str, NDArray[np.integer]]]:
     """What a comparison pairs image by image."""
     for kind, subject in _tested(subjects):
         yield f"label_{kind}", subject.labels
         yield f"badnet_{kind}", subject.answers(())
-        yield f"repaired_{kind}", subject.answers(removed)
+        yield f"repaired_{kind}", repaired[f"{kind}_test"]
 
 
-def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config: Config) -> Count:
+def _suspicion(
+    clean: Subject,
+    images: ImageSet,
+    removed: Sequence[int],
+    config: Config,
+    after: Repaired | None,
+) -> Count:
     """How many of the covered images that lead B to its suspect class still lead B' there."""
     network, scale = clean.network, config.dataset.scale
 
@@ -269,13 +288,15 @@ def _suspicion(clean: Subject, images: ImageSet, removed: Sequence[int], config:
             lambda covered: np.concatenate([model(part) for part in batches(covered)]),
             config.seed,
         )
-        np.save(path, np.concatenate([*network.engine.activations(batches(probe))]))
+        np.save(path, probe)
 
     own_code = code("sweep.results.suspicion")
     key = files.key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
-    activations: Any = clean.cache.array("probe", key, make)
+    covered: Any = clean.cache.array("covered", key, make)
+    activations = np.concatenate([*network.engine.activations(batches(np.asarray(covered)))])
     probe = replace(clean, name="probe", activations=activations, key=key)
-    return metrics.share(probe.answers(removed), probe.answers(()))
+    answers = after.run(np.split(covered, range(64, len(covered), 64))) if after else None
+    return metrics.share(probe.answers(removed) if answers is None else answers, probe.answers(()))
 
 
 def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:

@@ -1,0 +1,342 @@
+"""One contract for all repairs; each against a plain restatement of its equations."""
+
+import hashlib
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from sweep import repairs
+from sweep.base.errors import ConfigError
+from sweep.repairs import Evidence, Images
+from sweep.repairs import registry as _registry
+from sweep.results import suspicion
+
+NAMES = repairs.names()
+CLASSES, REMOVED = 4, [1, 4]
+# One pass is one step: all images for tuning are one batch.
+ONCE = {
+    "finetune": {"epochs": 1, "rate": 0.01, "loss": 1.0},
+    "ft_sam": {"epochs": 1, "rate": 0.01, "rho": 0.7, "loss": 1.0},
+    "nad": {"epochs": 1, "rate": 0.01, "loss": 1.0},
+    "unlearn": {"epochs": 1, "rate": 0.01, "rounds": 1, "steps": 2},
+}
+
+
+def build(keras):
+    from keras import layers
+
+    image = keras.Input((12, 10, 2))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv_1")(image)
+    x = layers.Conv2D(6, 3, activation="relu", name="conv_2")(x)
+    x = layers.MaxPooling2D(2, name="pool_2")(x)
+    x = layers.Conv2D(5, 2, activation="relu", name="conv_3")(x)
+    x = layers.Dense(9, activation="relu", name="hidden")(layers.Flatten()(x))
+    return keras.Model(image, layers.Dense(CLASSES, activation="softmax", name="output")(x))
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    import keras
+
+    from sweep.models.sites import choose_sites
+    from sweep.models.surgery import prune
+
+    rng = np.random.default_rng(3)
+    badnet = build(keras)
+    badnet.set_weights(
+        [rng.normal(0, 1.5 / np.sqrt(np.prod(w.shape[:-1])), w.shape) for w in badnet.weights]
+    )
+    pruned = prune(badnet, choose_sites(badnet, ("pool_2",)), REMOVED)
+    pixels = rng.integers(0, 256, (40, 12, 10, 2), np.uint8)
+    labels = np.asarray(badnet(pixels / np.float32(255))).argmax(axis=1)
+    labels[::7] = (labels[::7] + 1) % CLASSES  # B is not right on all
+    tune, decide = Images(pixels[:24], labels[:24]), Images(pixels[24:], labels[24:])
+    return Evidence(badnet, pruned, tune, decide, 1 / 255, 5)
+
+
+@pytest.fixture(autouse=True)
+def few_boxes(monkeypatch):
+    """A search for the suspect that is short, as images are few."""
+    for name, value in (("_TRIED", 128), ("_GENERATIONS", 1), ("_CHILDREN", 4), ("_SUSPECTS", 2)):
+        monkeypatch.setattr(suspicion, name, value)
+
+
+@pytest.fixture
+def plain_steps(monkeypatch):
+    """A step of training is minus rate times gradient, and images are not moved."""
+    import keras
+
+    from sweep.repairs import tuning
+
+    monkeypatch.setattr(tuning, "SHIFT", 0)
+    monkeypatch.setattr(keras.optimizers, "Adam", lambda rate, **_: keras.optimizers.SGD(rate))
+
+
+def digest(evidence):
+    sums = hashlib.sha256()
+    for model in (evidence.badnet, evidence.pruned):
+        for weights in model.get_weights():
+            sums.update(weights.tobytes())
+    for part in (evidence.tune, evidence.decide):
+        sums.update(part.pixels.tobytes() + part.labels.tobytes())
+    return sums.hexdigest()
+
+
+def answers(model, images):
+    return np.asarray(model(images.pixels / np.float32(255), training=False))
+
+
+def repaired(name, evidence, **params):
+    return repairs.repair_network(name, evidence, ONCE.get(name, {}) | params)
+
+
+def test_a_repair_sees_clean_images_and_networks_alone():
+    assert [field.name for field in fields(Evidence)] == [
+        *("badnet", "pruned", "tune", "decide", "scale", "seed"),
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name, evidence, tmp_path):
+    import keras
+
+    before = digest(evidence)
+    one, again = (repaired(name, evidence) for _ in range(2))
+    assert digest(evidence) == before
+    for first, second in zip(one.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    one.save(tmp_path / "repaired.keras")
+    opened = keras.models.load_model(tmp_path / "repaired.keras")  # plain Keras, safe mode
+    np.testing.assert_array_equal(answers(opened, evidence.decide), answers(one, evidence.decide))
+    # What pruning removed stays removed.
+    kernel, bias = one.get_layer("conv_2").get_weights()
+    assert not kernel[..., REMOVED].any()
+    assert not bias[REMOVED].any()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("none", "clip")])
+def test_the_seed_steers_what_is_random(name, evidence):
+    few = {"epochs": 2}
+    other = repaired(name, replace(evidence, seed=6), **few)
+    pairs = zip(repaired(name, evidence, **few).get_weights(), other.get_weights(), strict=True)
+    assert any((one != two).any() for one, two in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "problem"),
+    [
+        ("heal", {}, "repair must be one of"),
+        ("finetune", {"epochs": 0}, r"repair\.params\.epochs must be a whole number"),
+        ("none", {"epochs": 1}, r"repair\.params must be known to repair none"),
+    ],
+)
+def test_wrong_choices_are_refused(name, params, problem):
+    with pytest.raises(ConfigError, match=problem):
+        repairs.check(name, params)
+
+
+def test_a_repair_that_breaks_the_network_is_an_error(evidence, monkeypatch):
+    import keras
+
+    def spoil(shown):
+        model = keras.models.clone_model(shown.pruned)
+        model.get_layer("hidden").bias.assign(np.full(9, np.nan, np.float32))
+        return model
+
+    monkeypatch.setitem(_registry._REPAIRS._entries, "spoil", _registry.Entry("spoil", {}, spoil))
+    with pytest.raises(ValueError, match="finite weights"):
+        repairs.repair_network("spoil", evidence, {})
+
+
+def restated(evidence, loss):
+    """Weights after one step of plain gradient descent on a loss of (network, images, labels)."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.models.clone_model(evidence.pruned)
+    model.set_weights(evidence.pruned.get_weights())
+    x = tf.constant(evidence.tune.pixels / np.float32(255))
+    with tf.GradientTape() as tape:
+        value = loss(model, x, tf.constant(evidence.tune.labels))
+    slope = tape.gradient(value, [w.value for w in model.trainable_variables])
+    expected = []
+    for weights, part in zip(model.get_weights(), slope, strict=True):
+        expected.append(weights - 0.01 * np.asarray(part))
+    return expected
+
+
+def logits(model, x):
+    import keras
+    import tensorflow as tf
+
+    last = model.get_layer("output")
+    hidden = keras.Model(model.inputs[0], model.get_layer("hidden").output)(x)
+    return tf.matmul(hidden, last.kernel.value) + last.bias.value
+
+
+def entropy(values, labels):
+    import tensorflow as tf
+
+    own = tf.gather(tf.nn.log_softmax(values), labels, batch_dims=1)
+    return -tf.reduce_mean(own)
+
+
+def assert_same(model, expected):
+    for weights, wanted in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(weights, wanted, atol=2e-6)
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_finetune_descends_the_cross_entropy(evidence):
+    expected = restated(evidence, lambda model, x, y: entropy(logits(model, x), y))
+    assert_same(repaired("finetune", evidence), expected)
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_ft_sam_takes_the_gradient_where_weights_are_disturbed(evidence):
+    import keras
+    import tensorflow as tf
+
+    disturbed = keras.models.clone_model(evidence.pruned)
+    disturbed.set_weights(evidence.pruned.get_weights())
+    values = [w.value for w in disturbed.trainable_variables]
+    x, y = tf.constant(evidence.tune.pixels / np.float32(255)), evidence.tune.labels
+
+    def slope():
+        with tf.GradientTape() as tape:
+            loss = entropy(logits(disturbed, x), y)
+        return [np.asarray(part, np.float64) for part in tape.gradient(loss, values)]
+
+    start = disturbed.get_weights()
+    scaled = [np.abs(w) * g for w, g in zip(start, slope(), strict=True)]
+    length = np.sqrt(sum((part**2).sum() for part in scaled))
+    moved = [w + 0.7 * w**2 * g for w, g in zip(start, slope(), strict=True)]
+    for value, w, up in zip(values, start, moved, strict=True):
+        value.assign(w + (up - w) / length)
+    expected = [w - 0.01 * g for w, g in zip(start, slope(), strict=True)]
+    assert_same(repaired("ft_sam", evidence), expected)
+
+
+def test_rates_fall_until_accuracy_holds(evidence):
+    from sweep.repairs import tuning
+
+    tried = []
+
+    def tuned(rate):
+        tried.append(rate)
+        return evidence.badnet if len(tried) == 2 else evidence.pruned
+
+    wrong = (answers(evidence.pruned, evidence.decide).argmax(axis=1) + 1) % CLASSES
+    right = answers(evidence.badnet, evidence.decide).argmax(axis=1)
+    judged = replace(evidence, decide=Images(evidence.decide.pixels, right))
+    assert (wrong != right).any()
+    assert tuning.choose(judged, tuned, 0.9, 0.0) is evidence.badnet
+    assert tried == pytest.approx([0.9, 0.3])
+
+
+def test_clip_bounds_each_channel_at_every_position(evidence):
+    import keras
+
+    from sweep.repairs.clip import bound, measure_peaks
+
+    names = ["conv_1", "conv_2", "conv_3"]
+    maps = keras.Model(
+        evidence.pruned.inputs[0], [evidence.pruned.get_layer(name).output for name in names]
+    )
+    shown = maps(evidence.tune.pixels / np.float32(255))
+    peaks = measure_peaks(evidence)
+    for name, values in zip(names, shown, strict=True):
+        np.testing.assert_allclose(peaks[name], np.asarray(values).max(axis=(1, 2)), atol=1e-5)
+    limits = {"conv_2": np.median(peaks["conv_2"], axis=0)}
+    model = bound(evidence.pruned, limits)
+    before, clipped = (
+        np.asarray(keras.Model(m.inputs[0], m.get_layer(name).output)(evidence.tune.pixels / 255.0))
+        for m, name in ((evidence.pruned, "conv_2"), (model, "conv_2_clipped"))
+    )
+    np.testing.assert_allclose(clipped, np.minimum(before, limits["conv_2"]), atol=1e-6)
+    assert (before > limits["conv_2"]).any()
+
+
+def test_clip_takes_the_lowest_bounds_that_accuracy_allows(evidence):
+    from sweep.repairs.clip import bound, measure_peaks
+
+    free = repaired("clip", evidence, loss=1.0)
+    lowest = {name: np.quantile(v, 0.5, axis=0) for name, v in measure_peaks(evidence).items()}
+    expected = bound(evidence.pruned, lowest)
+    np.testing.assert_allclose(
+        answers(free, evidence.decide), answers(expected, evidence.decide), atol=1e-6
+    )
+    strict = repaired("clip", evidence, loss=0.0)
+    assert (answers(strict, evidence.tune) != answers(free, evidence.tune)).any()
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_nad_descends_the_distance_of_attention_maps(evidence, monkeypatch):
+    import keras
+    import tensorflow as tf
+
+    from sweep.repairs import finetune
+
+    teacher = keras.models.clone_model(evidence.pruned)
+    teacher.set_weights([w * 1.3 + 0.01 for w in evidence.pruned.get_weights()])
+    monkeypatch.setattr(finetune, "finetune", lambda *_: teacher)
+
+    def attention(model, x, name):
+        maps = keras.Model(model.inputs[0], model.get_layer(name).output)(x)
+        energy = tf.reduce_sum(maps**2, axis=3)
+        return energy / tf.sqrt(tf.reduce_sum(energy**2, axis=(1, 2), keepdims=True))
+
+    def loss(model, x, y):
+        away = sum(
+            tf.reduce_mean((attention(model, x, name) - attention(teacher, x, name)) ** 2)
+            for name in ("conv_1", "conv_2", "conv_3")
+        )
+        return entropy(logits(model, x), y) + 50 * away
+
+    assert_same(repaired("nad", evidence, beta=50.0), restated(evidence, loss))
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_unlearn_asks_for_bs_answers_under_the_trigger(evidence, monkeypatch):
+    import tensorflow as tf
+
+    from sweep.repairs import reversal
+
+    rng = np.random.default_rng(0)
+    mask, pattern = rng.random((12, 10, 1), np.float32), rng.random((12, 10, 2), np.float32)
+    trigger = reversal.Trigger(2, mask, pattern, 1.0)
+    monkeypatch.setattr(reversal, "find_suspect", lambda *_: 2)
+    monkeypatch.setattr(reversal, "reverse", lambda *_, **__: trigger)
+
+    def loss(model, x, y):
+        stamped = x * (1 - mask) + mask * pattern
+        own = logits(evidence.badnet, x)
+        own -= tf.reduce_mean(own, axis=1, keepdims=True)
+        total = 0.0
+        for images in (x, stamped):
+            values = logits(model, images)
+            away = values - tf.reduce_mean(values, axis=1, keepdims=True) - own
+            total += entropy(values, y) + 3 * tf.reduce_mean(away**2) / tf.reduce_mean(own**2)
+        return total / 2
+
+    assert_same(repaired("unlearn", evidence, keep=3.0), restated(evidence, loss))
+
+
+def test_reversal_finds_what_leads_to_a_class():
+    import tensorflow as tf
+
+    from sweep.repairs.reversal import reverse
+
+    def logits(images):  # class 2 where the upper left corner is bright
+        corner = tf.reduce_mean(images[:, :3, :3], axis=(1, 2, 3))
+        return tf.stack([0 * corner, 0 * corner, 40 * (corner - 0.8)], axis=1)
+
+    rng = np.random.default_rng(0)
+    images = Images(rng.integers(0, 200, (20, 8, 8, 3), np.uint8), np.zeros(20, np.int64))
+    found = reverse(logits, images, 1 / 255, 2, steps=60, weight=0.01, seed=0)
+    assert found.target == 2
+    assert found.reached == 1
+    assert found.mask[:3, :3].mean() > 4 * found.mask[3:, 3:].mean()
+    stamped = found.put(images.pixels / np.float32(255))
+    assert (np.asarray(logits(stamped)).argmax(axis=1) == 2).all()
