@@ -5,7 +5,7 @@ import pytest
 from records import six
 from sweep import export
 from sweep.base.errors import StoreError
-from sweep.reports import summary
+from sweep.reports import artifacts, summary
 from sweep.results.records import Record
 from sweep.tracking.opening import open_store
 
@@ -27,7 +27,7 @@ def sweep(tmp_path_factory):
                 store.log_files(run, drafts)
                 rows.append(Record.from_json(job.brief.to_json(), run))
         (drafts / "result.json").unlink()
-        (drafts / "summary.csv").write_text(summary.as_csv(rows))
+        (drafts / "summary.csv").write_text(artifacts.as_csv(rows))
         store.log_files(parent, drafts)
     return folder, store, parent, rows[0].run_id
 

@@ -33,7 +33,7 @@ def test_a_new_metric_is_found_everywhere(monkeypatch):
     assert "GoodNet middle class" in summary.table(jobs)[0].header
     assert "| 33.33 |" in summary.markdown(jobs)
     assert "middle class |" in artifacts.note(jobs[0])
-    for text in (summary.as_csv(jobs), summary.seeds_csv([*jobs, job("l1", seed=1)])):
+    for text in (artifacts.as_csv(jobs), artifacts.seeds_csv([*jobs, job("l1", seed=1)])):
         assert "goodnet/test_median_class" in text
     strips = {page.strip_key(jobs[0]): b""}
     html = page.render(jobs, strips, page.About("s", "c", "w", 2, {}))

@@ -25,8 +25,8 @@ def render(jobs):
 
 def texts():
     yield summary.markdown(JOBS)
-    yield summary.as_csv(JOBS)
-    yield summary.seeds_csv([*JOBS, unattacked(record(seed=1))])
+    yield artifacts.as_csv(JOBS)
+    yield artifacts.seeds_csv([*JOBS, unattacked(record(seed=1))])
     yield artifacts.note(JOBS[0])
     yield artifacts.curve_csv(JOBS[0].full)
     yield headline(summary.groups(JOBS))

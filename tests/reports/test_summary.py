@@ -42,11 +42,11 @@ def test_seeds_become_mean_sample_deviation_and_number():
     (line,) = section.lines
     assert section.header[:3] == ["drop", "seeds", "pruned"]
     assert line[1:3] == ["3", "3.00 ± 2.65"]
-    (counted,) = csv.DictReader(io.StringIO(summary.seeds_csv(jobs)))
+    (counted,) = csv.DictReader(io.StringIO(artifacts.seeds_csv(jobs)))
     assert counted["seeds"] == "3"
     assert float(counted["pruned_mean"]) == 3
     assert abs(float(counted["pruned_std"]) - 7**0.5) < 1e-12
-    assert len(summary.as_csv(jobs).splitlines()) == 4
+    assert len(artifacts.as_csv(jobs).splitlines()) == 4
 
 
 def test_a_drop_that_was_not_reached_is_marked():
@@ -62,7 +62,7 @@ def test_a_drop_that_was_not_reached_is_marked():
 
 def test_nothing_is_a_table_too():
     assert summary.table([]) == []
-    assert summary.as_csv([]) == ""
+    assert artifacts.as_csv([]) == ""
     assert summary.markdown([]).startswith("# Summary")
 
 

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from records import record, six
-from sweep.reports.summary import groups
-from sweep.results.findings import headline
+from sweep.reports.summary import groups, over_networks
+from sweep.results.findings import headline, standings
 from sweep.results.records import Count
 
 
@@ -55,3 +55,34 @@ def test_an_attack_that_does_not_work_is_no_success():
     text = said(job(0, weak=True))
     assert text.endswith("so nothing here shows a defence.")
     assert "lowest" not in text
+
+
+def test_defences_are_ranked_on_each_network_and_their_worst_case_stands():
+    jobs = [
+        job(asr, accuracy=right, sha=sha, criterion=name, **{"badnet.path": sha})
+        for sha, name, asr, right in (
+            ("a", "l1", 100, 900),
+            ("a", "l2", 500, 950),
+            ("b", "l1", 900, 800),
+            ("b", "l2", 300, 850),
+            ("c", "l1", 200, 700),
+        )
+    ]
+    found = {one.name: one for one in standings(groups(jobs))}
+    l1, l2 = (found[f"increasing order, criterion {name}, X 2%"] for name in ("l1", "l2"))
+    assert (l1.networks, l2.networks) == (3, 2)
+    assert (l1.rank, l2.rank) == (4 / 3, 1.5)
+    assert (l1.worst_attack, l1.worst_accuracy) == (90, 70)
+    assert l1.attack == 40
+    assert standings(groups(jobs[:2])) == []
+    (table,) = over_networks(jobs)
+    assert table.lines[0][:3] == ["increasing order, criterion l1, X 2%", "3", "1.33"]
+
+
+def test_equal_defences_share_a_rank_and_layers_of_a_network_are_no_defence():
+    jobs = [
+        job(100, sha=sha, criterion=name, layer=f"pool_{sha}", **{"badnet.path": sha})
+        for sha in "ab"
+        for name in ("l1", "l2")
+    ]
+    assert [(one.rank, one.networks) for one in standings(groups(jobs))] == [(1.5, 2), (1.5, 2)]

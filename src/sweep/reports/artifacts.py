@@ -1,9 +1,10 @@
-"""The files of a job: its curve as table and plot, its result, its configuration, B' and G."""
+"""The files of a job (curve, result, configuration, B' and G), and of a sweep as CSV."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from sweep.base import files
 from sweep.data import hdf5
 from sweep.reports import plots
 from sweep.reports.series import series
-from sweep.reports.summary import missed, percent
-from sweep.reports.tables import Table, to_csv, to_markdown
+from sweep.reports.summary import by_drop, missed, percent, sections
+from sweep.reports.tables import Spread, Table, to_csv, to_markdown
 from sweep.results.metrics import NETWORKS, columns
 from sweep.results.samples import KINDS
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sweep.jobs.pipeline import Repair
     from sweep.results.records import Details, Record, Sample
 
+_NONE = (None, None)
 _COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 
 
@@ -128,3 +130,38 @@ def note(job: Record) -> str:
     shown = Table("", [f"{name} sets, percent", *words], lines, words=1)
     pruned = f"{job.stop.pruned} of {job.channels} channels pruned{missed([job])}."
     return "\n".join([pruned, "", *to_markdown(shown)])
+
+
+def as_csv(jobs: Sequence[Record]) -> str:
+    """Every figure of every job with its settings, a line per job."""
+    if not jobs:
+        return ""
+    settings = list(dict.fromkeys(name for job in jobs for name in job.settings))
+    figures = list(dict.fromkeys(name for job in jobs for name in job.figures))
+    counts = [f"{name}{part}" for name in figures for part in ("", "_hits", "_total")]
+    lines = []
+    for job in jobs:
+        found = [job.figures.get(name) for name in figures]
+        numbers = [(c.rate, c.hits, c.total) if c else (None, None, None) for c in found]
+        stop = (job.stop.pruned, int(job.stop.reached))
+        values = [job.settings.get(name) for name in settings]
+        lines.append([*values, *stop, *chain.from_iterable(numbers), job.run_id])
+    return to_csv([*settings, "pruned_channels", "drop_reached", *counts, "run_id"], lines)
+
+
+def seeds_csv(jobs: Sequence[Record]) -> str:
+    """Every figure as mean, standard deviation and count over seeds, a line per section and X."""
+    names = list(dict.fromkeys(name for job in jobs for name in job.figures))
+    parts = [f"{name}{part}" for name in names for part in ("_mean", "_std")]
+    lines = []
+    for title, group in sections(jobs):
+        for drop, same in by_drop(group):
+            spreads: list[Spread | None] = [Spread.of([job.stop.pruned for job in same])]
+            for name in names:
+                rates = [job.figures[name].rate for job in same if name in job.figures]
+                spreads.append(Spread.of(rates) if rates else None)
+            numbers = [n for one in spreads for n in ((one.mean, one.deviation) if one else _NONE)]
+            reached = sum(job.stop.reached for job in same)
+            lines.append([title, drop, len(same), reached, *numbers])
+    head = ["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std"]
+    return to_csv([*head, *parts], lines)

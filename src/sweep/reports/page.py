@@ -92,6 +92,7 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
         attacked=any(line.asr for line in lines),
         over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
         every_job=_table(jobs),
+        over_networks=summary.over_networks(jobs),
         curves=[_svg(chart) for chart in curves],
         shown_curves=_CHARTS,
         shown_lines=_LINES,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sweep import criteria
 from sweep.base.errors import ConfigError
 from sweep.data import lab
-from sweep.reports.tables import Spread, Table, inert, to_csv, to_markdown
-from sweep.results.findings import Group, cautions, is_weak, merit
+from sweep.reports.tables import Spread, Table, inert, to_markdown
+from sweep.results.findings import Group, cautions, is_weak, merit, standings
 from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sweep.results.metrics import Figure
     from sweep.results.records import Count, Record
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # What may differ within a section; the rest of the settings tells sections apart.
 _WITHIN = ("drop", "ordering", "seed")
 _FEW = 1000
-_NONE = (None, None)
 # More sections than these are printed as rankings.
 _MOST_SECTIONS = 4
 
@@ -125,11 +124,37 @@ def by_drop(jobs: Sequence[Record]) -> Iterator[tuple[float, list[Record]]]:
 
 def groups(jobs: Sequence[Record]) -> list[Group]:
     """Jobs that differ in seed alone, as a headline compares them."""
+    networks = {network_of(job) for job in jobs}
+    tied = len({(network_of(job), str(job.settings["layer"])) for job in jobs}) == len(networks)
+    own = ("badnet", "dataset", *(["layer"] if tied else []))
+    names = [name for name in swept(jobs) if not name.startswith(own)]
     return [
-        Group(title, drop, same, sees(same[0]) == "oracle", frozenset(map(network_of, same)))
+        Group(
+            title,
+            drop,
+            same,
+            sees(same[0]) == "oracle",
+            frozenset(map(network_of, same)),
+            _title(same[0], names),
+        )
         for title, group in sections(jobs)
         for drop, same in by_drop(group)
     ]
+
+
+def over_networks(jobs: Sequence[Record]) -> list[Table]:
+    """A table of defences over several networks B; none where there is one."""
+    lines = []
+    for one in standings(groups(jobs)):
+        numbers = map(_number, (one.attack, one.worst_attack, one.worst_accuracy))
+        lines.append([one.name, str(one.networks), f"{one.rank:.2f}", *numbers])
+    header = ("defence", "networks", "mean rank", "mean attack", "worst attack", "worst accuracy")
+    title = "over all networks B, GoodNet on the test sets, percent"
+    return [Table(title, header, lines, words=1)] if lines else []
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def several_seeds(jobs: Sequence[Record]) -> bool:
@@ -180,7 +205,7 @@ def printed(jobs: Sequence[Record]) -> list[Table]:
     if len(found) > _MOST_SECTIONS:
         found = rankings(jobs)
     reference = beside_reference(jobs)
-    return [*found, *([reference] if reference.lines else [])]
+    return [*found, *over_networks(jobs), *([reference] if reference.lines else [])]
 
 
 def rankings(jobs: Sequence[Record]) -> list[Table]:
@@ -216,59 +241,10 @@ def markdown(jobs: Sequence[Record]) -> str:
     means = " Mean ± sample standard deviation over seeds." if several_seeds(jobs) else ""
     lines = ["# Summary", "", f"Test sets, in percent.{means}", ""]
     lines += chain.from_iterable((f"**Note:** {inert(text)}", "") for text in cautions(jobs))
-    for section in table(jobs):
+    for section in [*over_networks(jobs), *table(jobs)]:
         title = section.title[0].upper() + section.title[1:]
         lines += [f"## {inert(title)}", "", *to_markdown(section), ""]
     return "\n".join(lines)
-
-
-def as_csv(jobs: Sequence[Record]) -> str:
-    """Every figure of every job with its settings, a line per job."""
-    if not jobs:
-        return ""
-    settings = list(dict.fromkeys(name for job in jobs for name in job.settings))
-    figures = list(dict.fromkeys(name for job in jobs for name in job.figures))
-    counts = [f"{name}{part}" for name in figures for part in ("", "_hits", "_total")]
-    lines = []
-    for job in jobs:
-        found = [job.figures.get(name) for name in figures]
-        numbers = [(c.rate, c.hits, c.total) if c else (None, None, None) for c in found]
-        stop = (job.stop.pruned, int(job.stop.reached))
-        values = [job.settings.get(name) for name in settings]
-        lines.append([*values, *stop, *chain.from_iterable(numbers), job.run_id])
-    return to_csv([*settings, "pruned_channels", "drop_reached", *counts, "run_id"], lines)
-
-
-def seeds_csv(jobs: Sequence[Record]) -> str:
-    """Every figure as mean, standard deviation and count over seeds, a line per section and X."""
-    names = list(dict.fromkeys(name for job in jobs for name in job.figures))
-    parts = [f"{name}{part}" for name in names for part in ("_mean", "_std")]
-    lines = []
-    for title, group in sections(jobs):
-        for drop, same in by_drop(group):
-            spreads: list[Spread | None] = [Spread.of([job.stop.pruned for job in same])]
-            for name in names:
-                rates = [job.figures[name].rate for job in same if name in job.figures]
-                spreads.append(Spread.of(rates) if rates else None)
-            numbers = [n for one in spreads for n in ((one.mean, one.deviation) if one else _NONE)]
-            reached = sum(job.stop.reached for job in same)
-            lines.append([title, drop, len(same), reached, *numbers])
-    head = ["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std"]
-    return to_csv([*head, *parts], lines)
-
-
-def settings_name(settings: Mapping[str, object]) -> str:
-    """What a person calls a job: the settings that sweeps usually vary."""
-    drop = f"X={100 * float(str(settings['drop'])):g}%"
-    parts = [settings["ordering"], drop, settings["criterion"], settings["layer"]]
-    if settings.get("repair", "none") != "none":
-        parts.append(settings["repair"])
-    parts.append(f"seed {settings['seed']}")
-    if settings.get("badnet.path"):
-        parts.append(PurePath(str(settings["badnet.path"])).name)
-    if settings.get("dataset") != "standin" and settings.get("dataset.scale", 1) != 1:
-        parts.append(f"scale {float(str(settings['dataset.scale'])):.4g}")
-    return " ".join(map(str, parts))
 
 
 def _is_reported(job: Record) -> bool:
@@ -297,3 +273,17 @@ def beside_reference(jobs: Sequence[Record]) -> Table:
         lines.append([ordering, f"{drop:g}", "channels pruned", *counts])
     header = ("ordering", "X", "figure", "measured", "report", "difference")
     return Table("beside the lab's report, test sets", header, lines, words=3)
+
+
+def settings_name(settings: Mapping[str, object]) -> str:
+    """What a person calls a job: the settings that sweeps usually vary."""
+    drop = f"X={100 * float(str(settings['drop'])):g}%"
+    parts = [settings["ordering"], drop, settings["criterion"], settings["layer"]]
+    if settings.get("repair", "none") != "none":
+        parts.append(settings["repair"])
+    parts.append(f"seed {settings['seed']}")
+    if settings.get("badnet.path"):
+        parts.append(PurePath(str(settings["badnet.path"])).name)
+    if settings.get("dataset") != "standin" and settings.get("dataset.scale", 1) != 1:
+        parts.append(f"scale {float(str(settings['dataset.scale'])):.4g}")
+    return " ".join(map(str, parts))

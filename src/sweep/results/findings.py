@@ -92,6 +92,7 @@ class Group:
         jobs: at least one.
         oracle: whether their criterion saw poisoned images.
         networks: which B, on which test sets; figures of different ones are not comparable.
+        defence: what was done, whatever it was done to: the same on other networks bears this name.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Group:
     jobs: Sequence[Record]
     oracle: bool
     networks: frozenset[str]
+    defence: str = ""
 
     @property
     def name(self) -> str:
@@ -158,3 +160,59 @@ def _best(groups: Sequence[Group], rate: float) -> Sequence[str]:
         best = min(oracles, key=lambda group: merit(group.jobs))
         found.append(f"An oracle, which saw poisoned images, reaches {best.place()}.")
     return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A defence at one X over several networks B; percentages.
+
+    Attributes:
+        name: the defence and X.
+        networks: on how many it was tried.
+        rank: its mean place among all defences at this X, 1 for the best; equal ones share it.
+        attack: mean of what is known of the attack on G, None where nothing is.
+        worst_attack: on the network where the attack does best.
+        worst_accuracy: of G, on the network where it is lowest.
+    """
+
+    name: str
+    networks: int
+    rank: float
+    attack: float | None
+    worst_attack: float | None
+    worst_accuracy: float
+
+
+def standings(groups: Sequence[Group]) -> list[Standing]:
+    """Defences over the networks that they were tried on, the best mean rank first.
+
+    Those that were tried on one network alone are left out.
+    """
+    found = []
+    for name, drop in dict.fromkeys((group.defence, group.drop) for group in groups):
+        own = [group for group in groups if (group.defence, group.drop) == (name, drop)]
+        if len(own) < 2:
+            continue
+        attacks = [value for group in own if (value := attack(group.jobs)) is not None]
+        known = attacks if len(attacks) == len(own) else []
+        found.append(
+            Standing(
+                f"{name}, X {100 * drop:g}%",
+                len(own),
+                fmean(_rank(group, groups) for group in own),
+                fmean(known) if known else None,
+                max(known, default=None),
+                min(-merit(group.jobs)[1] for group in own),
+            )
+        )
+    return sorted(found, key=lambda one: (-one.networks, one.rank))
+
+
+def _rank(group: Group, groups: Sequence[Group]) -> float:
+    rivals = [
+        merit(other.jobs)
+        for other in groups
+        if (other.networks, other.drop) == (group.networks, group.drop)
+    ]
+    own = merit(group.jobs)
+    return 1 + sum(one < own for one in rivals) + (rivals.count(own) - 1) / 2

@@ -162,15 +162,15 @@ def rows_of(
 
 
 def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.About) -> None:
-    from sweep.reports import page
+    from sweep.reports import artifacts, page
 
     table = summary.markdown(rows)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files.write_text(folder / "summary.csv", summary.as_csv(rows))
+        files.write_text(folder / "summary.csv", artifacts.as_csv(rows))
         files.write_text(folder / "summary.md", table)
         if summary.several_seeds(rows):
-            files.write_text(folder / "summary_over_seeds.csv", summary.seeds_csv(rows))
+            files.write_text(folder / "summary_over_seeds.csv", artifacts.seeds_csv(rows))
         records = [row for row in rows if row.details is not None]
         runs = {page.strip_key(record): record.run_id for record in reversed(records)}
         pictures = store.read_all(list(runs.values()), "samples.png")
