@@ -2,7 +2,7 @@
 
 SIX_JOBS = ("ordering=increasing,decreasing", "drop=0.02,0.04,0.10")
 ARTIFACTS = {
-    *("config.yaml", "curve.csv", "curve.png", "goodnet.keras"),
+    *("classes.csv", "config.yaml", "curve.csv", "curve.png", "goodnet.keras"),
     *("repaired.h5", "repaired.keras", "result.json", "sweep.log"),
 }
 

@@ -19,7 +19,8 @@ KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
 GRID = ("ordering=increasing,decreasing", "drop=0.02,0.10")
 ARTIFACTS = {
-    *("answers.npz", "config.yaml", "curve.csv", "curve.png", "curve.svg", "goodnet.keras"),
+    *("answers.npz", "classes.csv", "config.yaml", "curve.csv", "curve.png", "curve.svg"),
+    "goodnet.keras",
     *("repaired.h5", "repaired.keras", "result.json", "samples.png"),
     "sweep.log",
 }

@@ -1,6 +1,8 @@
 from records import record, six
-from sweep.reports import plots
+from sweep.reports import artifacts, plots
 from sweep.reports.series import Tradeoff, series
+from sweep.results.classes import Class
+from sweep.results.metrics import NETWORKS
 
 
 def test_the_legend_names_lines_and_marks():
@@ -27,3 +29,23 @@ def test_the_overview_has_a_plot_for_each_question():
     assert names[:3] == ["overlay", "accuracy_against_asr", "outcomes"]
     assert len(names) == 3
     assert len(plots.overview(six())) == 5
+
+
+def test_the_worst_classes_and_the_ends_of_attacks_are_drawn(tmp_path):
+    found = [
+        Class(n, 10, {"badnet": 10, "repaired": 10 - n % 7, "goodnet": 10 - n % 7}, n % 7, 0, n)
+        for n in range(30)
+    ]
+    figure = plots.draw_classes([*found, Class(30, 0, dict.fromkeys(NETWORKS, 0), 0, 50, 9)], "job")
+    worst, ends = ([text.get_text() for text in a.get_yticklabels()] for a in figure.axes)
+    assert worst[:4] == ["class 6", "class 13", "class 20", "class 27"]
+    assert len(worst) == 12
+    assert ends[0] == "29"
+    assert "30 (target)" not in ends  # of thirty the twelve with the most images
+    plots.save(figure, tmp_path / "classes", ("png",))
+    clean = [Class(0, 1, dict.fromkeys(NETWORKS, 1), 0, 0, None)]
+    assert len(plots.draw_classes(clean, "job").axes) == 1
+    assert artifacts.classes_csv(clean).splitlines()[1] == "0,1,1,1,1,0"
+    assert (
+        artifacts.classes_csv(found).splitlines()[0].endswith("poisoned_target,poisoned_repaired")
+    )

@@ -13,8 +13,9 @@ from sweep.base import files
 from sweep.data import hdf5
 from sweep.reports import plots
 from sweep.reports.series import series
-from sweep.reports.summary import by_drop, missed, percent, sections
+from sweep.reports.summary import by_drop, missed, percent, sections, settings_name
 from sweep.reports.tables import Spread, Table, to_csv, to_markdown
+from sweep.results.classes import by_class
 from sweep.results.metrics import NETWORKS, columns
 from sweep.results.samples import KINDS
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from sweep.data.image_set import ImageSet
     from sweep.jobs.pipeline import Repair
+    from sweep.results.classes import Class
+    from sweep.results.paired import Answers
     from sweep.results.records import Details, Record, Sample
 
 _NONE = (None, None)
@@ -62,6 +65,9 @@ def write(
     with files.replacing(folder / "answers.npz") as draft:
         small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
         np.savez_compressed(draft, **small)
+    facts: Any = details.facts
+    found = by_class(repair.answers, facts["badnet"]["classes"])
+    files.write_text(folder / "classes.csv", classes_csv(found))
     plots.save(plots.draw_curve(series([record])[0], title), folder / "curve")
     goodnet = join_goodnet(repair.badnet, repair.repaired)
     for name, model in (
@@ -76,6 +82,19 @@ def write(
 
 def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     return labels.astype(np.min_scalar_type(int(labels.max())))
+
+
+def classes_csv(found: Sequence[Class]) -> str:
+    """A line per class: its clean test images, how they are answered, and where attacks end.
+
+    `poisoned_repaired` counts the poisoned test images that B' answers with the class, and
+    `poisoned_target` those whose attacker wants it.
+    """
+    counts = [(one.label, one.images, *one.right.values(), one.rejected) for one in found]
+    ends = [(one.targeted, one.fallen) if one.fallen is not None else () for one in found]
+    head = ["class", "images", *(f"{name}_right" for name in NETWORKS), "goodnet_rejected"]
+    more = ["poisoned_target", "poisoned_repaired"] if any(ends) else []
+    return to_csv([*head, *more], [(*a, *b) for a, b in zip(counts, ends, strict=True)])
 
 
 def versions() -> dict[str, str]:
@@ -165,3 +184,13 @@ def seeds_csv(jobs: Sequence[Record]) -> str:
             lines.append([title, drop, len(same), reached, *numbers])
     head = ["jobs", "drop", "seeds", "drop_reached", "pruned_mean", "pruned_std"]
     return to_csv([*head, *parts], lines)
+
+
+def write_classes(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) -> None:
+    """Plot what some jobs' networks answer class by class, where their answers are kept."""
+    for job in jobs:
+        if job.run_id in answers:
+            facts: Any = job.full.facts
+            found = by_class(answers[job.run_id], facts["badnet"]["classes"])
+            figure = plots.draw_classes(found, settings_name(job.settings))
+            plots.save(figure, folder / "plots" / "classes")

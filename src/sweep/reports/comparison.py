@@ -171,20 +171,16 @@ def sections(found: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     names = [n for n in dict.fromkeys(varied) if not n.startswith(_CONTEXT_LEAVES_OUT)]
     parts = []
     for _, same in groupby(found, key=lambda line: _context(line.job)):
-        group = sorted(same, key=_merit)
+        group = sorted(same, key=lambda line: merit([line.job]))
         settings = group[0].job.settings
         shown = [f"{name} {settings[name]}" for name in names if name in settings]
         parts.append((", ".join([f"X = {100 * drop_of(group[0].job):g}%", *shown]), group))
     return parts
 
 
-def _merit(line: Line) -> tuple[float, float]:
-    return merit([line.job])
-
-
 def _defence(line: Line) -> tuple[bool, tuple[float, float]]:
     """Least for the best that a defender can have."""
-    return sees(line.job) == "oracle", _merit(line)
+    return sees(line.job) == "oracle", merit([line.job])
 
 
 def markdown(found: Sequence[Line]) -> str:

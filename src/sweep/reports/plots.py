@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sweep.reports.geometry import Chart
     from sweep.reports.series import Outcome, Series, Tradeoff
+    from sweep.results.classes import Class
     from sweep.results.records import Record
 
 # Okabe and Ito's palette, told apart by colour-blind readers and, with dashes, in grey print.
@@ -35,6 +36,7 @@ _PAINTS = {"accuracy": CLEAN, "asr": ATTACK, "": FADED} | {
 _REJECTED, _OTHER = "#F0C05A", "#BBBBBB"
 # More curves than these are drawn in one plot alone; jobs have their own, and the page has all.
 _MOST_CURVES = 4
+_CLASSES = 12
 STYLE: dict[Any, Any] = {
     "figure.dpi": 160,  # laid out as it is saved, so that sizes of text are found once
     "font.size": 10,
@@ -151,11 +153,12 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
         longest = max(len(outcome.name) for outcome in shown)
         size = (7.4 + 0.075 * longest, 1.6 + 0.3 * len(shown))
         figure = Figure(figsize=size, layout="constrained")
-        attacked = all(one.poisoned for one in shown)
+        attacked, of_set = all(one.poisoned for one in shown), "test images, percent"
         panels = figure.subplots(1, 1 + attacked, sharey=True, squeeze=False)[0]
-        _bars(panels[0], [one.clean for one in shown], "clean", "right class", CLEAN)
+        clean, poisoned = ([getattr(one, kind) for one in shown] for kind in ("clean", "poisoned"))
+        _bars(panels[0], clean, f"clean {of_set}", "right class", CLEAN)
         if attacked:
-            _bars(panels[1], [one.poisoned for one in shown], "poisoned", "attack succeeds", ATTACK)
+            _bars(panels[1], poisoned, f"poisoned {of_set}", "attack succeeds", ATTACK)
         panels[0].set_yticks(range(len(shown)), [outcome.name for outcome in shown])
         panels[0].set_ylim(len(shown) - 0.4, -0.6)
         of = f" (the {len(shown)} best of {len(data)})" if len(shown) < len(data) else ""
@@ -163,7 +166,7 @@ def draw_outcomes(data: Sequence[Outcome]) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, parts: Iterable[Sequence[float]], kind: str, first: str, color: str) -> None:
+def _bars(axes: Axes, parts: Iterable[Sequence[float]], words: str, first: str, color: str) -> None:
     widths = np.array([*parts])
     starts = widths.cumsum(axis=1) - widths
     looks = ((first, color, ""), ("rejected", _REJECTED, "////"), ("other class", _OTHER, ".."))
@@ -182,9 +185,44 @@ def _bars(axes: Axes, parts: Iterable[Sequence[float]], kind: str, first: str, c
         for text in axes.bar_label(bars, texts, label_type="center", fontsize=8, color=ink):
             if part and text.get_text():
                 text.set_bbox({"fc": fill, "ec": "none", "pad": 1})
-    axes.set(xlim=(0, 100), xlabel=f"{kind} test images, percent")
+    axes.set(xlim=(0, 100), xlabel=words)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, columnspacing=1)
+
+
+def draw_classes(found: Sequence[Class], title: str) -> Figure:
+    """The classes that G costs most, and those that poisoned images fall to after the repair."""
+    worst = sorted(
+        (one for one in found if one.images), key=lambda one: one.right["goodnet"] / one.images
+    )[:_CLASSES]
+    ends = sorted((one for one in found if one.fallen), key=lambda one: -(one.fallen or 0))
+    ends = ends[:_CLASSES]
+    with mpl.rc_context(STYLE):
+        rows = max(len(worst), len(ends))
+        figure = Figure(figsize=(9, 1.5 + 0.25 * rows), layout="constrained")
+        panels = figure.subplots(1, 2 if ends else 1, squeeze=False)[0]
+        parts = [(one.right["goodnet"], one.rejected) for one in worst]
+        shares = [
+            [100 * n / one.images for n in (*part, one.images - sum(part))]
+            for one, part in zip(worst, parts, strict=True)
+        ]
+        _bars(panels[0], shares, "clean test images, percent", "right class", CLEAN)
+        _name_classes(panels[0], [f"class {one.label}" for one in worst], rows)
+        if ends:
+            wanted = [ATTACK if one.targeted else _OTHER for one in ends]
+            panels[1].barh(range(len(ends)), [one.fallen or 0 for one in ends], color=wanted)
+            panels[1].set(xlabel="poisoned test images that B' answers with it")
+            panels[1].grid(axis="y", visible=False)
+            marks = [" (target)" if one.targeted else "" for one in ends]
+            names = [f"{one.label}{mark}" for one, mark in zip(ends, marks, strict=True)]
+            _name_classes(panels[1], names, rows)
+        figure.suptitle(f"Classes under {title}", x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def _name_classes(axes: Axes, names: Sequence[str], rows: int) -> None:
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(rows - 0.4, -0.6)
 
 
 def overview(records: Sequence[Record]) -> dict[str, Figure]:

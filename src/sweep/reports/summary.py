@@ -15,7 +15,7 @@ from sweep.results.findings import Group, cautions, is_weak, merit, standings
 from sweep.results.metrics import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sweep.results.metrics import Figure
     from sweep.results.records import Count, Record
@@ -140,6 +140,11 @@ def groups(jobs: Sequence[Record]) -> list[Group]:
         for title, group in sections(jobs)
         for drop, same in by_drop(group)
     ]
+
+
+def defenders(jobs: Sequence[Record]) -> list[Record]:
+    """The jobs that saw no poisoned images, the best G first."""
+    return sorted((job for job in jobs if sees(job) != "oracle"), key=lambda job: merit([job]))
 
 
 def over_networks(jobs: Sequence[Record]) -> list[Table]:

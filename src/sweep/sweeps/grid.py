@@ -176,8 +176,12 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.
         pictures = store.read_all(list(runs.values()), "samples.png")
         strips = {key: pictures[run] for key, run in runs.items() if run in pictures}
         page.write(folder, records, strips, about)
-        if comparison.is_wanted(records):
-            table = comparison.write(folder, records, _answers(store, records))
+        wanted = comparison.is_wanted(records)
+        fair = summary.defenders(records)[:1]
+        answers = _answers(store, records if wanted else fair)
+        if wanted:
+            table = comparison.write(folder, records, answers)
+        artifacts.write_classes(folder, fair, answers)
         store.log_files(run_id, folder)
     store.log_best(run_id, [job for job in records if summary.sees(job) != "oracle"])
     store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
