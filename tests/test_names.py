@@ -53,3 +53,14 @@ def test_tables_on_the_terminal(capsys):
     said = capsys.readouterr().out
     assert "[bold]a[/bold] :bug:" in said
     assert "[/red]" in said
+
+
+def test_a_ranking_is_readable_in_eighty_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    many = [record(criterion=f"criterion_number_{number}") for number in range(6)]
+    for table in (*summary.printed(many), *summary.printed(jobs("b.h5")[:1])):
+        console._print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line or "..." in line]
+    assert any("95.90" in line and "100.00" in line for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Where tables are printed; names in brackets or colons are names there."""
-    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120, markup=False, emoji=False)
 
 
 def show_plan(todo: plan.Plan) -> None:
