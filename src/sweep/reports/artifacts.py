@@ -50,6 +50,7 @@ def write(
     Returns:
         The job's record, with the versions and the commit that made it.
     """
+    from sweep.models import keras2
     from sweep.models.surgery import join_goodnet
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,8 @@ def write(
         ("goodnet.keras", goodnet),
     ):
         with files.replacing(folder / name) as draft, hdf5.entered():
-            model.save(draft)
+            old = name.endswith(".h5") and keras2.can_save(model)
+            keras2.save(model, draft) if old else model.save(draft)
     return record
 
 
