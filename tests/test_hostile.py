@@ -286,6 +286,13 @@ def change_layer(index: int, **settings: Any) -> Any:
     return change
 
 
+def reads_itself(whole: Any, _canary: Canary) -> None:
+    layers = whole["config"]["layers"]
+    layers[1]["inbound_nodes"] = json.loads(
+        json.dumps(layers[3]["inbound_nodes"]).replace('"flat"', '"out"')
+    )
+
+
 def name_layer(name: str) -> Any:
     def change(whole: Any, _canary: Canary) -> None:
         layer = whole["config"]["layers"][1]
@@ -407,6 +414,11 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
     ),
     "units by the billion": (change_layer(3, units=10**9), "must fit together"),
     "units without end": (change_layer(3, units=10**30), "plain values of ordinary size"),
+    "huge dilation": (change_layer(1, dilation_rate=[10**6, 10**6]), "fit together|may put out"),
+    "setting of another layer": (change_layer(3, vocabulary="x"), "may not have 'vocabulary'"),
+    "weights read from a file": (change_layer(3, weights=["{secret}"]), "may not have 'weights'"),
+    "custom function by name": (change_layer(3, activation="evil"), "activation must be one of"),
+    "layer that reads itself": (reads_itself, "reads what it puts out itself"),
     "units not a number": (change_layer(3, units=float("nan")), "plain values of ordinary size"),
     "image by the billion": (
         change_layer(0, batch_shape=[None, 10**5, 10**5, 3]),
