@@ -529,12 +529,17 @@ def separable(x: Any) -> Any:
     return keras.layers.SeparableConv2D(1, 1, depth_multiplier=1 << 12)(x)
 
 
+def dilated(x: Any) -> Any:
+    """A kernel spread over 40 GB of padding, from 200 bytes of weights."""
+    return keras.layers.Conv2D(2, 3, padding="same", dilation_rate=20_000)(x)
+
+
 def large_image(x: Any) -> Any:
     """An image of 60 GB, of which a network without a convolution takes the mean."""
     return keras.layers.AveragePooling2D(10**5)(x)
 
 
-@pytest.mark.parametrize("case", [chain, separable, large_image])
+@pytest.mark.parametrize("case", [chain, separable, dilated, large_image])
 def test_layers_that_swell(tmp_path: Path, canary: Canary, case: Any) -> None:
     image = keras.Input((10**5, 10**5, 3) if case is large_image else (64, 64, 3))
     x = keras.layers.GlobalAveragePooling2D()(case(image))

@@ -134,6 +134,12 @@ class _Builder:
             # Its first half puts out more than is seen from outside.
             filters = self._layers[id(layer)].filters
             held = held // filters * max(filters, layer.weights[1].shape[2])
+        made: Any = self._layers.get(id(layer))
+        if max(np.ravel(getattr(made, "dilation_rate", 1))) > 1:
+            # TensorFlow spreads the input out by kernel times dilation first.
+            height, width, channels = self._made[call.args[0]].shape[1:]
+            (rows, columns), (down, right) = made.kernel_size, made.dilation_rate
+            held = max(held, (height + rows * down) * (width + columns * right) * channels)
         self._held += held
         if held > _ACTIVATIONS or self._held > _ALL_ACTIVATIONS:
             raise ModelError(
