@@ -38,7 +38,7 @@ def extended(checkout):
 
 def test_what_the_pages_add_works_in_a_sweep(extended):
     done = extended.sweep(
-        *("criterion=l0,firing_rate", "drop=0.04", "tracking.log_model=false"),
+        *("criterion=l0,firing_rate", "repair=shrink", "drop=0.04", "tracking.log_model=false"),
         *("hydra/launcher=notify", "hydra.launcher.command=echo"),
     )
     assert done.returncode == 0, done.stderr
@@ -53,6 +53,7 @@ def test_what_the_pages_add_works_in_a_sweep(extended):
     client, experiment = opened(extended.uri)
     (run,) = client.search_runs([experiment], "params.criterion = 'firing_rate'")
     assert run.data.params["criterion.params.above"] == "0.0"
+    assert run.data.params["repair.params.factor"] == "0.5"
     assert run.data.metrics["badnet/test_classes_kept"] == 1
 
 
