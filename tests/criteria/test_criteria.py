@@ -313,7 +313,7 @@ class TestWhatThePipelineHandsOver:
         )
         scores = self.choose("taylor", tmp_path, clean, None)
         np.testing.assert_array_equal(scores, criteria.score("taylor", shown, {}))
-        with pytest.raises(AttributeError):
+        with pytest.raises(ConfigError, match="must see poisoned images"):
             self.choose("tac", tmp_path, clean, None)
 
 

@@ -211,6 +211,7 @@ def test_a_record_travels_through_its_run():
     assert Record.from_json(JOB.to_json(), "run") == JOB
 
 
+@pytest.mark.usefixtures("badnet")
 def test_the_plan_counts_and_estimates(job):
     jobs = [dataclasses.replace(job, drop=drop) for drop in (0.02, 0.04, 0.10)]
     runs = [past(identify(jobs[0]))]
@@ -221,6 +222,7 @@ def test_the_plan_counts_and_estimates(job):
     assert [line[0] for line in plan.lines(todo)] == ["drop=0.02", "drop=0.04", "drop=0.1"]
 
 
+@pytest.mark.usefixtures("badnet")
 def test_the_plan_knows_cached_activations(job):
     identity = identify(job)
     ledger.mark_cached(job, identity.data, ["x"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,19 +14,7 @@ from sweep.jobs import identity as ledger
 NAMES = ("clean_valid", "clean_test", "poisoned_valid", "poisoned_test")
 
 
-@pytest.fixture(autouse=True)
-def badnet(monkeypatch):
-    """Stands for a model file that is as it should be, if it is there."""
-    real = plan.inputs.read_badnet
-
-    def read(path):
-        if not path.is_file():
-            return real(path)
-        layer = SimpleNamespace(name="pool_3", settings={"shape": [8, 8, 3], "units": 5})
-        call = SimpleNamespace(layer=layer)
-        return SimpleNamespace(image=call, calls=[call], output=call)
-
-    monkeypatch.setattr(plan.inputs, "read_badnet", read)
+pytestmark = pytest.mark.usefixtures("badnet")
 
 
 @pytest.fixture

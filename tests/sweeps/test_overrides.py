@@ -79,8 +79,16 @@ def test_help_explains_every_setting_and_group():
     config.register()
     text = overrides.help_text()
     unexplained = {name for name, _, words in overrides.settings() if not words}
-    assert unexplained == {"criterion.name", "dataset.name", "tracking.sweep", "trial"}
+    assert unexplained == {
+        *("criterion.name", "dataset.name", "repair.name", "tracking.sweep", "trial")
+    }
     for name, default, words in overrides.settings():
         assert f"{name}={default}" in text or not words
-    for group in ("criterion: anp", "dataset: files", "study: criteria", "hydra/launcher: joblib"):
+    for group in (
+        "criterion: anp",
+        "dataset: files",
+        "repair: clip",
+        "study: criteria",
+        "hydra/launcher: joblib",
+    ):
         assert group in text
