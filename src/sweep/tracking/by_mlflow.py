@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from sweep.tracking.runs import Query, Run
@@ -12,13 +14,21 @@ from sweep.tracking.runs import Query, Run
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlflow import MlflowClient
-
     from sweep.tracking.runs import Value
 
 # What MLflow takes, or gives, in one call.
 _A_CALL = {"metrics": 800, "params": 100, "tags": 100}
 _RUNS_A_CALL, _IDS_A_CALL = 1000, 200
+
+
+def connect(uri: str) -> MlflowClient:
+    """MLflow's client of a store; its messages go to our log, not past it to the terminal."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logger = logging.getLogger("mlflow")
+    logger.setLevel(logging.WARNING)
+    logger.handlers.clear()
+    logger.propagate = True
+    return MlflowClient(uri)
 
 
 class ByMlflow:

@@ -98,9 +98,9 @@ class BySqlite:
 
     @cached_property
     def _client(self) -> Any:
-        from mlflow import MlflowClient
+        from sweep.tracking.by_mlflow import connect
 
-        return MlflowClient(f"sqlite:///{self._path}")
+        return connect(f"sqlite:///{self._path}")
 
     def find(self, query: Query) -> list[Run]:
         """The runs that answer to a query."""

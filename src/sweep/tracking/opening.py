@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from functools import partial
@@ -77,7 +76,6 @@ def forget() -> None:
 
 
 def _open(mlruns: Path, experiment: str, patience: float, create: bool) -> Store:
-    _log_quietly()
     _hide_login()
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     here = database.path(mlruns)
@@ -103,11 +101,9 @@ def _open(mlruns: Path, experiment: str, patience: float, create: bool) -> Store
 
 
 def _open_by_mlflow(uri: str, experiment: str, patience: float, create: bool) -> Store:
-    from mlflow import MlflowClient
+    from sweep.tracking.by_mlflow import ByMlflow, connect
 
-    from sweep.tracking.by_mlflow import ByMlflow
-
-    client = MlflowClient(uri)
+    client = connect(uri)
     known = _experiment(Retrying(client, passes, seconds=patience), uri, experiment, None, create)
     return Store(uri, Retrying(ByMlflow(client, known), passes, seconds=PATIENCE))
 
@@ -123,18 +119,16 @@ def _open_here(mlruns: Path, experiment: str, create: bool) -> Store:
         database.use_write_ahead_log(path)
         known = database.experiment(path, experiment)
         if known is None or known[1] != "active":
-            from mlflow import MlflowClient
+            from sweep.tracking.by_mlflow import connect
 
             place = database.artifacts(mlruns)
-            number = _experiment(MlflowClient(uri), uri, experiment, place, create)
+            number = _experiment(connect(uri), uri, experiment, place, create)
             known = number, "active"
     runs: Runs = BySqlite(path, experiment, known[0])
     if database.revision(path) != REVISION:  # MLflow's own business
-        from mlflow import MlflowClient
+        from sweep.tracking.by_mlflow import ByMlflow, connect
 
-        from sweep.tracking.by_mlflow import ByMlflow
-
-        runs = ByMlflow(MlflowClient(uri), known[0])
+        runs = ByMlflow(connect(uri), known[0])
     return Store(uri, Retrying(runs, passes_here, partial(_check_there, path)))
 
 
@@ -142,10 +136,10 @@ def _create(path: Path) -> None:
     """Create a database whole or not at all: MLflow never works with one that was cut off."""
     for left in path.parent.glob(f".{path.stem}.*{path.suffix}*"):
         left.unlink()  # by a process that was killed
-    from mlflow import MlflowClient
+    from sweep.tracking.by_mlflow import connect
 
     with files.replacing(path) as draft:
-        client = MlflowClient(f"sqlite:///{draft}")
+        client = connect(f"sqlite:///{draft}")
         client._tracking_client.store.engine.dispose()  # noqa: SLF001 - else it stays open
 
 
@@ -182,15 +176,6 @@ def _experiment(client: Any, uri: str, name: str, artifacts: str | None, create:
             "or take another name: tracking.experiment=NAME."
         )
     return str(known.experiment_id)
-
-
-def _log_quietly() -> None:
-    """Send MLflow's messages to our log, not past it to the terminal."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logger = logging.getLogger("mlflow")
-    logger.setLevel(logging.WARNING)
-    logger.handlers.clear()
-    logger.propagate = True
 
 
 def _hide_login() -> None:
