@@ -34,7 +34,7 @@ _ROOT = Path(__file__).parents[2]
 # Folders and modules whose code computes results, as far as a job's own modules import them. The
 # others prepare, keep or show results; `records` is their form.
 _COMPUTES = re.compile(
-    r"sweep\.((criteria|data|models|pruning|repairs)\.\w+|results\.(?!records$)\w+"
+    r"sweep\.((criteria|data|models(\.opening)?|pruning|repairs)\.\w+|results\.(?!records$)\w+"
     r"|base\.(tensorflow_runtime|threads)|jobs\.(pipeline|repairing|subject))"
 )
 _LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
