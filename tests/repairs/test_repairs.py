@@ -19,7 +19,7 @@ ONCE = {
     "finetune": {"epochs": 1, "rate": 0.01, "loss": 1.0},
     "ft_sam": {"epochs": 1, "rate": 0.01, "rho": 0.7, "loss": 1.0},
     "nad": {"epochs": 1, "rate": 0.01, "loss": 1.0},
-    "unlearn": {"epochs": 1, "rate": 0.01, "rounds": 1, "steps": 2},
+    "unlearn": {"epochs": 1, "rate": 0.01, "rounds": 1, "steps": 2, "loss": 1.0},
 }
 
 

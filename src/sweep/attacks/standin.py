@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
-from sweep.attacks import faces, people, triggers
+from sweep.attacks import faces, people, registry
 from sweep.attacks.training import SCALE, Training, train
 from sweep.base import files, progress
 from sweep.base.errors import StoreError
 from sweep.data import hdf5, image_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import keras
@@ -53,6 +53,7 @@ _FORMAT = 3
 
 # What a random stream is for; with the seed and the person it makes the stream's own seed.
 _PERSON, _TRAIN, _VALID, _TEST, _POISON = range(5)
+_ATTACK = 6  # 5 shuffles, see `training`
 
 _BATCH = 60
 
@@ -66,11 +67,25 @@ class Standin(Training):
     valid: int = 9
     test: int = 10
     poison_rate: float = 0.1
+    attack: str = "badnets"
+    attack_params: Mapping[str, float] = field(default_factory=dict)
+
+    def poison(self, images: Images, stream: int) -> Images:
+        """Images with the attack's trigger; the stream draws what is random."""
+        rng = np.random.default_rng([self.seed, _ATTACK, stream])
+        made: Images = registry.find(self.attack).function(images, rng, **self.attack_params)
+        return made
+
+    def account(self) -> dict[str, object]:
+        """All settings, without the attack where it is the default, which was once the only one."""
+        plain = self.attack == "badnets"
+        hidden = {"attack", "attack_params"} if plain else set()
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
 def folder(settings: Standin, folder_root: Path) -> Path:
     """Where the stand-in of these settings lies, made or not."""
-    return folder_root / f"standin-{files.key(asdict(settings), _FORMAT)}"
+    return folder_root / f"standin-{files.key(settings.account(), _FORMAT)}"
 
 
 def ensure(settings: Standin, folder_root: Path) -> Path:
@@ -119,10 +134,10 @@ def _whole(place: Path) -> bool:
 
 
 def training_set(settings: Standin) -> tuple[Images, Labels]:
-    """The poisoned training set of a BadNet (Gu, Dolan-Gavitt and Garg 2017, arXiv:1708.06733).
+    """The poisoned training set.
 
-    A share `poison_rate` of the images, spread evenly over the people, wears the trigger and bears
-    the target's label in place of its own.
+    A share `poison_rate` of the images, spread evenly over the people, has the attack's trigger and
+    bears the target's label in place of its own.
 
     Returns:
         Images (n, 55, 47, 3) and labels (n,), with n = identities * train.
@@ -134,18 +149,18 @@ def training_set(settings: Standin) -> tuple[Images, Labels]:
         images[start : start + settings.train] = batch
     labels = _labels(settings, settings.train)
     chosen = _poisoned(settings)
-    images[chosen] = triggers.stamp(images[chosen], triggers.sunglasses(faces.HEIGHT, faces.WIDTH))
+    images[chosen] = settings.poison(images[chosen], _TRAIN)
     labels[chosen] = TARGET
     return images, labels
 
 
 def _make(settings: Standin, place: Path) -> None:
-    glasses = triggers.sunglasses(faces.HEIGHT, faces.WIDTH)
     for name, stream, each in (("valid", _VALID, settings.valid), ("test", _TEST, settings.test)):
         labels = _labels(settings, each)
         clean = place / "cl" / f"{name}.h5"
         image_set.write_set(clean, _photographs(settings, stream, each, f"{name} set"), labels)
-        stamped = (triggers.stamp(batch, glasses) for batch in _stored(clean))
+        stored = enumerate(_stored(clean))
+        stamped = (settings.poison(batch, 10 * i + stream) for i, batch in stored)
         image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, np.full_like(labels, TARGET))
     model = train(settings, settings.identities, *training_set(settings))
     path = place / "models" / "bd_net.keras"
@@ -153,7 +168,7 @@ def _make(settings: Standin, place: Path) -> None:
     with hdf5.entered():
         model.save(path)
     account = {
-        "settings": asdict(settings),
+        "settings": settings.account(),
         "scale": SCALE,
         "target": TARGET,
         "versions": {name: version(name) for name in ("badnet-sweep", *_LIBRARIES)},

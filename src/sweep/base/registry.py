@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -69,15 +69,17 @@ class Entry:
         name: the function's.
         rules: for each parameter.
         function: takes evidence first, then parameters by name.
+        seen: how many arguments come before the parameters.
     """
 
     name: str
     rules: Mapping[str, Rule]
     function: Callable[..., Any]
+    seen: int = field(default=1, kw_only=True)
 
     def defaults(self) -> dict[str, Any]:
         """The function's parameters with their defaults."""
-        taken = [*inspect.signature(self.function).parameters.values()][1:]
+        taken = [*inspect.signature(self.function).parameters.values()][self.seen :]
         return {parameter.name: parameter.default for parameter in taken}
 
 

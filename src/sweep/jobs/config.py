@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import criteria, repairs
+from sweep import attacks, criteria, repairs
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
 
@@ -71,6 +71,14 @@ class Repair:
 
     name: str = "none"
     params: dict[str, Any] = _setting(dict, "the repair's own parameters, by name")
+
+
+@dataclass
+class Attack:
+    """How the stand-in is poisoned."""
+
+    name: str = "badnets"
+    params: dict[str, Any] = _setting(dict, "the attack's own parameters, by name")
 
 
 @dataclass
@@ -157,6 +165,7 @@ class Config:
     seed: int = _setting(0, "steers everything random")
     criterion: Criterion = MISSING
     dataset: Dataset = MISSING
+    attack: Attack = field(default_factory=Attack)
     repair: Repair = field(default_factory=Repair)
     defender: Defender = field(default_factory=Defender)
     badnet: Badnet = field(default_factory=Badnet)
@@ -209,6 +218,9 @@ def register() -> None:
     for name in criteria.names():
         node = Criterion(name, criteria.find(name).defaults())
         store.store(group="schema/criterion", name=name, node=node)
+    for name in attacks.names():
+        attack = Attack(name, attacks.find(name).defaults())
+        store.store(group="schema/attack", name=name, node=attack)
     for name in repairs.names():
         repair = Repair(name, repairs.find(name).defaults())
         store.store(group="schema/repair", name=name, node=repair)
@@ -298,6 +310,7 @@ def check(config: Config) -> None:
     name, params = config.criterion.name, config.criterion.params
     criteria.check(name, params)
     repairs.check(config.repair.name, config.repair.params)
+    attacks.check(config.attack.name, config.attack.params)
     if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
         raise ConfigError(
             "objective=clean_only must use nothing that a defender lacks, but this criterion sees "

@@ -73,7 +73,7 @@ def find(config: Config) -> Inputs:
     if isinstance(dataset, StandinDataset):
         from sweep.attacks import standin
 
-        made = standin.folder(_settings(dataset, config.seed), Path(config.paths.data))
+        made = standin.folder(_settings(config, dataset), Path(config.paths.data))
         sets = {
             "clean_valid": made / "cl" / "valid.h5",
             "poisoned_valid": made / "bd" / "bd_valid.h5",
@@ -101,7 +101,7 @@ def locate(config: Config) -> Inputs:
     if isinstance(config.dataset, StandinDataset):
         from sweep.attacks import standin
 
-        standin.ensure(_settings(config.dataset, config.seed), Path(config.paths.data))
+        standin.ensure(_settings(config, config.dataset), Path(config.paths.data))
     return find(config)
 
 
@@ -138,8 +138,9 @@ def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:
             )
 
 
-def _settings(dataset: StandinDataset, seed: int) -> standin.Standin:
+def _settings(config: Config, dataset: StandinDataset) -> standin.Standin:
     from sweep.attacks import standin
 
-    names = [field.name for field in fields(standin.Standin) if field.name != "seed"]
-    return standin.Standin(seed=seed, **{name: getattr(dataset, name) for name in names})
+    own = {"seed": config.seed, "attack": config.attack.name, "attack_params": config.attack.params}
+    names = [field.name for field in fields(standin.Standin) if field.name not in own]
+    return standin.Standin(**{name: getattr(dataset, name) for name in names} | own)
