@@ -6,7 +6,11 @@ from sweep.base import interrupts
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, and end the process."""
+    interrupts.end_with(_run)
+
+
+def _run() -> None:
     interrupts.raise_on_signals()
     try:
         from sweep.sweeps import command_line
