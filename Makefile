@@ -55,7 +55,7 @@ fuzz: install ## at least 2,400 damaged files and 300 random networks
 hostile: install ## open every hostile file, and write what it tried and its refusal to docs/hostile.md
 	HOSTILE_PAGE=1 $(BIN)/python -m pytest -q tests/test_hostile.py
 
-soak: install ## 50 kills, crowds and disks in trouble
+soak: install ## 50 kills, 200 short sweeps and searches, crowds and disks in trouble
 	SOAK_KILLS=50 $(BIN)/python -m pytest -q -s -m "slow or not slow" --timeout=5400 \
 		tests/test_kills.py tests/test_trouble.py
 

@@ -10,12 +10,15 @@ import subprocess
 import time
 import zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
+ENDS = int(os.environ.get("SOAK_ENDS", "200"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
 GRID = ("ordering=increasing,decreasing", "drop=0.02,0.10")
 ARTIFACTS = {
@@ -188,3 +191,20 @@ def test_kills_lose_nothing(checkout, tmp_path):
     check_whole(other, expected)
     print(f"{kills.total()} kills, {rounds + 1} sweeps came to their end, nothing lost")
     print("killed while " + ", ".join(f"{stage} ({number})" for stage, number in kills.items()))
+
+
+@pytest.mark.slow
+def test_short_sweeps_and_searches_end_well(checkout):
+    """One process in some sixty once ended in "double free or corruption" when all was done."""
+    assert checkout.sweep("drop=0.1").returncode == 0
+
+    def work(number):
+        search = ("objective=clean_only", "drop=interval(0.02,0.1)", "hydra.sweeper.n_trials=3")
+        named = ("hydra/sweeper=optuna", f"hydra.sweeper.study_name=study-{number}")
+        ended = checkout.sweep(*([*search, *named] if number % 2 else ["drop=0.1", "rerun=true"]))
+        return (ended.returncode, ended.stderr[-500:]) if ended.returncode else None
+
+    with ThreadPoolExecutor(2) as pool:
+        failed = list(filter(None, pool.map(work, range(ENDS))))
+    assert failed == []
+    print(f"{ENDS} short sweeps and searches ended with exit code 0")
