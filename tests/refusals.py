@@ -65,6 +65,11 @@ def page(refusals: list[Refusal]) -> str:
     return "\n".join([*lines, ""])
 
 
-def without_numbers(text: str) -> str:
-    """Sizes of packed files differ from one zlib to the next."""
-    return re.sub(r"\d[\d,]*", "0", text)
+def difference(old: str, new: str) -> list[str]:
+    """Lines of one page alone, in any order; sizes of packed files differ between zlibs."""
+    had, has = (
+        {re.sub(r"\d[\d,]*", "0", line): line for line in text.splitlines()} for text in (old, new)
+    )
+    return [f"- {had[one]}" for one in had if one not in has] + [
+        f"+ {has[one]}" for one in has if one not in had
+    ]
