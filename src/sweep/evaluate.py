@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sweep.base import tensorflow_runtime
 from sweep.base.errors import ConfigError, SweepError
 from sweep.base.progress import display, track
-from sweep.data.image_set import fit, open_sets
+from sweep.data.fit import fit
+from sweep.data.image_set import open_sets
 from sweep.results.metrics import share
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweep.base import tensorflow_runtime
 from sweep.base.errors import SweepError
-from sweep.data import pictures
+from sweep.data.formats import pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sweep.base.errors import DataError
-from sweep.data.image_set import fit, open_set
+from sweep.data.fit import fit
+from sweep.data.image_set import open_set
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.base.errors import DataError
-from sweep.data import hdf5, hdf5_child, image_set
+from sweep.data import hdf5, image_set
+from sweep.data.fit import fit
+from sweep.data.formats import hdf5_child
 
 RNG = np.random.default_rng(0)
 
@@ -288,9 +290,9 @@ def four(tmp_path: Path, **change: Any) -> dict[str, image_set.ImageSet]:
 
 def test_sets_that_fit(tmp_path: Path) -> None:
     sets = four(tmp_path)
-    image_set.fit(sets, (None, 6, 5, 3), 4)
-    image_set.fit(sets, (6, 5, 3), 4)
-    image_set.fit(sets, (None, None, None, 3), 4)
+    fit(sets, (None, 6, 5, 3), 4)
+    fit(sets, (6, 5, 3), 4)
+    fit(sets, (None, None, None, 3), 4)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def test_sets_that_do_not_fit(
     tmp_path: Path, change: Any, shape: Any, classes: int, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        image_set.fit(four(tmp_path, **change), shape, classes)
+        fit(four(tmp_path, **change), shape, classes)
 
 
 LAB = os.environ.get("BADNET_LAB_DIR")

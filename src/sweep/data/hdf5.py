@@ -25,9 +25,9 @@ import h5py
 import numpy as np
 
 from sweep.base.errors import DataError, SweepError
-from sweep.data import hdf5_check, hdf5_child, stored
-from sweep.data.hdf5_check import PROMISE_FLOOR, RefusedError, reason, shown
-from sweep.data.stored import Contents, Stamp
+from sweep.data.formats import hdf5_check, hdf5_child, stored
+from sweep.data.formats.hdf5_check import PROMISE_FLOOR, RefusedError, reason, shown
+from sweep.data.formats.stored import Contents, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sweep.data.stored import Stored
+    from sweep.data.formats.stored import Stored
 
 __all__ = ["PROMISE_FLOOR", "shown"]  # model files keep to the same limit, and print alike
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -6,8 +6,8 @@ written in the lab's format: HDF5 with `data` (n, channels, height, width) and `
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from sweep.base import files
 from sweep.base.errors import DataError
-from sweep.data import arrays, hdf5, npz, pictures
-from sweep.data.stored import Stamp
+from sweep.data import hdf5
+from sweep.data.formats import arrays, npz, pictures
+from sweep.data.formats.stored import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sweep.data.stored import Contents, Stored
+    from sweep.data.derived import Origin
+    from sweep.data.formats.stored import Contents, Stored
 
-_LOG = logging.getLogger("sweep")
 # Height, width and channels that a network takes, None for any.
 Shape = tuple[int | None, int | None, int | None]
 
@@ -37,16 +38,20 @@ class ImageSet:
 
     Attributes:
         stamp: of the file or folder, to tell whether it stays the same.
-        labels: (n,) classes, counted from 0.
+        labels: (n,) classes, counted from 0; of poisoned images the attacker's.
         shape: (height, width, channels) of an image, as a network sees it.
+        truth: (n,) true classes of poisoned images, where they are known.
+        triggers: of several triggers, by name, which images wear each, (n,).
     """
 
-    stamp: Stamp
+    stamp: Stamp | Origin
     labels: NDArray[np.int64]
     shape: tuple[int, int, int]
     _pixels: Stored
     _axes: tuple[int, ...] = (0, 1, 2, 3)
     _fit: Callable[[Shape], ImageSet] | None = None
+    truth: NDArray[np.int64] | None = None
+    triggers: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -68,9 +73,9 @@ class ImageSet:
         Raises:
             DataError: a pixel is not finite, or the file cannot be read or has changed.
         """
-        with self._pixels.reader() as read:
+        with self.reader() as read:
             for start in range(0, len(self), size):
-                yield self._images(read(start, min(start + size, len(self))), start)
+                yield read(start, min(start + size, len(self)))
 
     def rows(self, indices: Sequence[int]) -> NDArray[np.float32]:
         """A few images.
@@ -85,11 +90,17 @@ class ImageSet:
             DataError: as `batches`.
         """
         images = np.empty((len(indices), *self.shape), np.float32)
-        with self._pixels.reader() as read:
+        with self.reader() as read:
             for position, index in enumerate(indices):
                 place = range(len(self))[index]
-                images[position] = self._images(read(place, place + 1), place)[0]
+                images[position] = read(place, place + 1)[0]
         return images
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[int, int], NDArray[np.float32]]]:
+        """A function that reads images start..stop-1 as `batches` does, while the set is open."""
+        with self._pixels.reader() as read:
+            yield lambda start, stop: self._images(read(start, stop), start)
 
     def digest(self, memory: Path) -> str:
         """The SHA-256 of the file that was opened, remembered in a folder, see `files.digest`.
@@ -167,7 +178,7 @@ def _of_arrays(contents: Contents) -> ImageSet:
     others = [replace(opened, shape=shape, _axes=axes) for shape, axes in layouts.items()]
 
     def fit(wanted: Shape) -> ImageSet:
-        return next((one for one in others if _same(wanted, one.shape)), opened)
+        return next((one for one in others if same(wanted, one.shape)), opened)
 
     return replace(opened, _fit=fit)
 
@@ -185,7 +196,8 @@ def _of_folder(folder: Path) -> ImageSet:
     return fit((None, None, None))
 
 
-def _same(wanted: Shape, shape: tuple[int, int, int]) -> bool:
+def same(wanted: Shape, shape: tuple[int, int, int]) -> bool:
+    """Whether images have the shape that a network takes."""
     return all(w in {None, got} for w, got in zip(wanted, shape, strict=True))
 
 
@@ -228,63 +240,3 @@ def write_set(path: Path, images: Iterable[NDArray[Any]], labels: NDArray[Any]) 
                 f"{path}: images and labels must be equally many. "
                 f"Received: {stop} images and {count} labels."
             )
-
-
-def fit(
-    sets: Mapping[str, ImageSet], input_shape: tuple[int | None, ...], classes: int
-) -> dict[str, ImageSet]:
-    """Read image sets as a network B takes them, and check that they belong together and to it.
-
-    Channels first or last are told by B's input. Labels are counted from 1 where N occurs and 0
-    does not. Images of folders are resized.
-
-    Args:
-        sets: `clean_valid`, `clean_test`, `poisoned_valid` and `poisoned_test`, or some of them.
-        input_shape: what B takes, (height, width, channels) or with a batch in front; None is any.
-        classes: N, how many classes B tells apart.
-
-    Raises:
-        DataError: shapes differ, a label is no class of B, or a poisoned set has not one target.
-    """
-    height, width, channels = wanted = input_shape[-3:]
-    sets = {name: images.fitted((height, width, channels)) for name, images in sets.items()}
-    used = [(images.labels.min(), images.labels.max()) for images in sets.values()]
-    if min(low for low, _ in used) == 1 and max(high for _, high in used) == classes:
-        _LOG.info("labels are counted from 1: %d occurs and 0 does not", classes)
-        sets = {name: replace(one, labels=one.labels - 1) for name, one in sets.items()}
-    together = "Use the network and the sets of one and the same experiment."
-    first = next(iter(sets.values()))
-    for images in sets.values():
-        if not _same((height, width, channels), images.shape):
-            raise DataError(
-                f"{images.path}: images in dataset 'data' must have the shape that the network "
-                f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. {together}"
-            )
-        row = int(images.labels.argmax())
-        if images.labels[row] >= classes:
-            raise DataError(
-                f"{images.path}: dataset 'label' must hold classes of the network, "
-                f"0..{classes - 1}. Received: {images.labels[row]} in row {row}. {together}"
-            )
-        if images.shape != first.shape:
-            raise DataError(
-                f"{images.path}: all sets must hold images of one shape, {first.shape} as in "
-                f"{first.path}. Received: {images.shape}. Use sets of one experiment."
-            )
-    other: ImageSet | None = None
-    for images in (images for name, images in sets.items() if name.startswith("poisoned")):
-        found = np.unique(images.labels)
-        if len(found) != 1:
-            raise DataError(
-                f"{images.path}: dataset 'label' of a poisoned set must be the target class "
-                f"everywhere. Received: {len(found)} classes, {found[:5].tolist()} among them. "
-                "Is this a clean set, or one with the true labels?"
-            )
-        if other and other.labels[0] != found[0]:
-            raise DataError(
-                f"{images.path}: both poisoned sets must have one target class. Received: "
-                f"{other.labels[0]} in {other.path} and {found[0]} here. "
-                "Use sets of one experiment."
-            )
-        other = images
-    return sets

@@ -27,6 +27,8 @@ _CHECKOUT = _PACKAGE.parent.parent
 
 # What does not change a result: places, tracking, limits, what to do with a job.
 _UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
+_LATER = ("trigger", "trigger_at", "target")
+ALL_TO_ALL = "all_to_all"
 
 
 class Ordering(Enum):
@@ -95,8 +97,10 @@ class Dataset:
     name: str = MISSING
     clean_valid: str = _setting(MISSING, "clean images that may steer choices")
     clean_test: str = _setting(MISSING, "clean images that are reported alone")
-    poisoned_valid: str = _setting(MISSING, "images with the trigger, labelled with the target")
-    poisoned_test: str = _setting(MISSING, "the same, reported alone")
+    poisoned_valid: Any = _setting(
+        None, "images with the trigger, labelled with the target; or {NAME: images, ...}, or none"
+    )
+    poisoned_test: Any = _setting(None, "the same, reported alone")
     badnet: str | None = _setting(None, "B's file, which the dataset brings")
     scale: float = _setting(1.0, "factor on pixel values (0..255) before B sees them")
 
@@ -107,8 +111,6 @@ class StandinDataset(Dataset):
 
     clean_valid: str = ""
     clean_test: str = ""
-    poisoned_valid: str = ""
-    poisoned_test: str = ""
     scale: float = training.SCALE
     identities: int = _setting(standin.Standin.identities, "people, and so B's classes")
     train: int = _setting(standin.Standin.train, "training images a person")
@@ -170,6 +172,9 @@ class Config:
     defender: Defender = field(default_factory=Defender)
     badnet: Badnet = field(default_factory=Badnet)
     layer: Any = _setting("pool_3", "layer, or [list], whose channels are scored and removed")
+    trigger: str = _setting("", "RGBA image stamped on the clean sets, which makes the poisoned")
+    trigger_at: list[int] = _setting(list, "[ROW,COLUMN] of the trigger's upper left corner")
+    target: Any = _setting(None, "the trigger's class, or all_to_all: true class + 1, modulo N")
     curve: CurveMode = _setting(CurveMode.full, "where the curve ends: last channel or B'")
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
@@ -307,6 +312,7 @@ def check(config: Config) -> None:
             "layer must be the name of a layer, or a list of names. "
             f"Received: layer={config.layer}."
         )
+    _check_trigger(config)
     name, params = config.criterion.name, config.criterion.params
     criteria.check(name, params)
     repairs.check(config.repair.name, config.repair.params)
@@ -315,6 +321,38 @@ def check(config: Config) -> None:
         raise ConfigError(
             "objective=clean_only must use nothing that a defender lacks, but this criterion sees "
             f"poisoned images. Received: criterion={name}. Take objective=oracle or another."
+        )
+
+
+def _check_trigger(config: Config) -> None:
+    whole = type(config.target) is int and config.target >= 0
+    if not (whole or config.target in {None, ALL_TO_ALL}):
+        raise ConfigError(
+            f"target must be a class, from 0, or {ALL_TO_ALL}. Received: target={config.target}."
+        )
+    if bool(config.trigger) != (config.target is not None) and config.target != ALL_TO_ALL:
+        given = f"trigger={config.trigger}" if config.trigger else f"target={config.target}"
+        raise ConfigError(
+            f"trigger and target must be given together. Received: {given} alone. "
+            "Add trigger=FILE.png or target=CLASS."
+        )
+    if config.trigger_at and (len(config.trigger_at) != 2 or not config.trigger):
+        raise ConfigError(
+            "trigger_at must be [ROW,COLUMN], and goes with trigger. "
+            f"Received: trigger_at={config.trigger_at}."
+        )
+    poisoned = (config.dataset.poisoned_valid, config.dataset.poisoned_test)
+    for value in poisoned:
+        if not isinstance(value, str | dict | None):
+            raise ConfigError(
+                "a poisoned set must be a file, or {NAME: FILE, ...} with a file for each trigger. "
+                f"Received: {value}."
+            )
+    if config.trigger and any(poisoned) and config.dataset.name != "lab":
+        raise ConfigError(
+            "trigger makes the poisoned sets, so none may be given. Received: "
+            f"trigger={config.trigger} and dataset.poisoned_valid or dataset.poisoned_test. "
+            "Leave one of them out."
         )
 
 
@@ -339,7 +377,9 @@ def describe(config: Config) -> dict[str, object]:
             flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
 
     for part in fields(config):
-        if part.name not in _UNTOLD:
+        # What came later counts where it is given, so that finished results stay valid.
+        later = part.name in _LATER and getattr(config, part.name) in (None, "", [])
+        if part.name not in _UNTOLD and not later:
             walk(part.name, getattr(config, part.name))
     return flat
 

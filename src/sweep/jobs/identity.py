@@ -34,14 +34,15 @@ _ROOT = Path(__file__).parents[2]
 # Folders and modules whose code computes results, as far as a job's own modules import them. The
 # others prepare, keep or show results; `records` is their form.
 _COMPUTES = re.compile(
-    r"sweep\.((criteria|data|models(\.opening)?|pruning|repairs)\.\w+|results\.(?!records$)\w+"
-    r"|base\.(tensorflow_runtime|threads)|jobs\.(pipeline|repairing|subject))"
+    r"sweep\.((criteria|data|models|pruning|repairs)(\.\w+)+|attacks\.stamped"
+    r"|results\.(?!records$)\w+"
+    r"|base\.(tensorflow_runtime|threads)|jobs\.(evaluation|inputs|pipeline|repairing|subject))"
 )
 _LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
 # What was always so before it could be set: results of that time stay valid.
 _LATER = {"attack": "badnets", "repair": "none", "defender.images": 1.0}
 # Where files lie; what is in them is known by their content.
-_PLACES = ("badnet.path", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
+_PLACES = ("badnet.path", "trigger", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def identify(config: Config, digest: Digest = files.digest) -> Identity:
             identifies many jobs reads each file once.
     """
     inputs = datasets.find(config)
-    paths = [*inputs.sets.values(), inputs.badnet]
+    paths = inputs.paths
     data = None
-    if all(path.is_file() for path in paths):
+    if all(path.exists() for path in paths):
         data = content_key([digest(path, config.digest_folder) for path in paths])
     used = modules(config.criterion.name, config.criterion.params)
     if config.repair.name != "none":
@@ -124,7 +125,8 @@ def settings(config: Config) -> dict[str, object]:
     """What describes the work, but for where files lie."""
     told = describe(config).items()
     return {
-        name: value
+        # Of a set for each trigger the names count.
+        name: "" if name.rpartition(".")[0] in _PLACES else value
         for name, value in told
         if name not in _PLACES and (name, value) not in _LATER.items()
     }

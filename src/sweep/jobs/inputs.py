@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sweep.attacks import stamped
 from sweep.base import files
 from sweep.base.errors import ConfigError, DataError, ModelError
-from sweep.data.image_set import fit, open_sets
-from sweep.jobs.config import Objective, StandinDataset
+from sweep.data import derived
+from sweep.data.fit import fit
+from sweep.data.image_set import open_sets
+from sweep.jobs.config import ALL_TO_ALL, Objective, StandinDataset
 from sweep.models.load import read_badnet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sweep.attacks import standin
+    from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
 
 SETS = ("clean_valid", "poisoned_valid", "clean_test", "poisoned_test")
@@ -28,7 +32,7 @@ class Watch:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         """Note how files are now; for one that is missing, whoever opens it has the words."""
-        self._stamps = {path: files.stamp(path) for path in paths if path.is_file()}
+        self._stamps = {path: files.stamp(path) for path in paths if path.exists()}
 
     def check(self) -> None:
         """See whether the files are as they were.
@@ -50,10 +54,22 @@ class Watch:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a job: the image sets that it opens, by name, and B."""
+    """The files of a job.
+
+    Attributes:
+        sets: the image sets that it opens, by name; of several triggers, `poisoned_valid/NAME`.
+        badnet: B.
+        trigger: what is stamped on the clean sets, where that makes the poisoned ones.
+    """
 
     sets: Mapping[str, Path]
     badnet: Path
+    trigger: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of them, in the order in which a job's identity names them."""
+        return [*self.sets.values(), *([self.trigger] if self.trigger else []), self.badnet]
 
 
 def used(config: Config) -> tuple[str, ...]:
@@ -80,16 +96,64 @@ def find(config: Config) -> Inputs:
             "clean_test": made / "cl" / "test.h5",
             "poisoned_test": made / "bd" / "bd_test.h5",
         }
-        sets = {name: sets[name] for name in used(config)}
         own = made / "models" / "bd_net.keras"
-        return Inputs(sets, Path(config.badnet.path) if config.badnet.path else own)
+        return _inputs(config, sets, Path(config.badnet.path) if config.badnet.path else own)
     badnet = config.badnet.path or dataset.badnet
     if not badnet:
         raise ConfigError(
             f"badnet.path must name B's file, since dataset={dataset.name} brings none. "
             "Received: nothing. Add badnet.path=FILE."
         )
-    return Inputs({name: Path(getattr(dataset, name)) for name in used(config)}, Path(badnet))
+    return _inputs(config, {name: getattr(dataset, name) for name in SETS}, Path(badnet))
+
+
+def _inputs(config: Config, places: Mapping[str, Any], badnet: Path) -> Inputs:
+    sets: dict[str, Path] = {}
+    for name in used(config):
+        place = places[name]
+        if not place or (config.trigger and name.startswith("poisoned")):
+            continue
+        if isinstance(place, dict):
+            sets |= {f"{name}/{trigger}": Path(one) for trigger, one in place.items()}
+        else:
+            sets[name] = Path(place)
+    return Inputs(sets, badnet, Path(config.trigger) if config.trigger else None)
+
+
+def prepare(
+    config: Config,
+    inputs: Inputs,
+    opened: Mapping[str, ImageSet],
+    input_shape: tuple[int | None, ...],
+    classes: int,
+) -> dict[str, ImageSet]:
+    """The four sets, or those that a job has, as B takes them and as the attack makes them.
+
+    Args:
+        config: the job.
+        inputs: its files.
+        opened: the sets that lie in files.
+        input_shape: what B takes, see `fit`.
+        classes: N.
+
+    Raises:
+        DataError: the sets do not belong to B or together, or the trigger does not fit them.
+    """
+    all_to_all = config.target == ALL_TO_ALL
+    sets = fit(opened, input_shape, classes, all_to_all=all_to_all)
+    ready = {name: one for name, one in sets.items() if "/" not in name}
+    for split in ("valid", "test"):
+        name, clean = f"poisoned_{split}", ready.get(f"clean_{split}")
+        parts = {k.partition("/")[2]: v for k, v in sets.items() if k.startswith(f"{name}/")}
+        if parts:
+            ready[name] = derived.join(parts)
+        if inputs.trigger and clean:
+            target = None if all_to_all else config.target
+            ready[name] = stamped.poison(clean, inputs.trigger, target, classes, config.trigger_at)
+        elif all_to_all and name in ready:
+            truth = stamped.next_class(ready[name].labels, classes, -1)
+            ready[name] = replace(ready[name], truth=truth)
+    return ready
 
 
 def locate(config: Config) -> Inputs:
@@ -124,7 +188,7 @@ def check(config: Config) -> None:
         classes = network.output.layer.settings.get("units", classes)
     if made and not all(path.is_file() for path in inputs.sets.values()):
         return
-    fit(open_sets(inputs.sets), tuple(shape), classes)
+    prepare(config, inputs, open_sets(inputs.sets), tuple(shape), classes)
 
 
 def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:

@@ -8,7 +8,8 @@ others); test sets are answered only after B' is fixed.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,19 +20,19 @@ from sweep.base.cache import Cache, shared
 from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.base.progress import Clock
 from sweep.data import lab, mismatch
-from sweep.data.image_set import fit, open_sets
-from sweep.jobs import identity
+from sweep.data.image_set import open_sets
+from sweep.jobs import evaluation, identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
 from sweep.jobs.repairing import repair
 from sweep.jobs.subject import code, count_clean, load, open_subjects, trace_curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
-from sweep.results import metrics, samples, suspicion
+from sweep.results import metrics, samples
 from sweep.results.records import Details, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import keras
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 
     from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
-    from sweep.jobs.repairing import Repaired
     from sweep.jobs.subject import Subject
-    from sweep.results.records import Count, Curve, Sample
+    from sweep.results.records import Curve
 
     Answers = Mapping[str, NDArray[np.integer]]
 
@@ -85,12 +85,11 @@ def run(config: Config) -> Repair:
     clock = Clock()
     with clock.stage("data"):
         inputs = datasets.locate(config)
-        watch = datasets.Watch([*inputs.sets.values(), inputs.badnet])
+        watch = datasets.Watch(inputs.paths)
         sets = open_sets(inputs.sets)
         with ThreadPoolExecutor() as pool:
-            read = pool.map(lambda one: one.digest(config.digest_folder), sets.values())
-            digests = dict(zip(sets, read, strict=True))
-        badnet_digest = files.digest(inputs.badnet, config.digest_folder)
+            read = partial(files.digest, memory=config.digest_folder)
+            *_, badnet_digest = digests = [*pool.map(read, inputs.paths)]
     with clock.stage("network"):
         network = load(inputs.badnet, badnet_digest, config.layers)
         try:
@@ -98,41 +97,44 @@ def run(config: Config) -> Repair:
         except DataError:
             load.cache_clear()  # what was loaded may be of another digest
             raise
-        sets = fit(sets, network.model.input_shape, network.engine.classes)
+        classes = network.engine.classes
+        sets = datasets.prepare(config, inputs, sets, network.model.input_shape, classes)
+    named = {name: one.digest(config.digest_folder) for name, one in sets.items()}
     cache = shared(config.cache_folder, config.cache.max_gb)
     with clock.stage("activations"):
-        subjects = open_subjects(sets, digests, network, config.dataset.scale, cache, watch)
+        subjects = open_subjects(sets, named, network, config.dataset.scale, cache, watch)
         _refuse_mismatch(subjects["clean_valid"], sets["clean_valid"], config)
         identity.mark_cached(
             config,
-            identity.content_key([*digests.values(), badnet_digest]),
+            identity.content_key(digests),
             [subject.key for subject in subjects.values()],
         )
     with clock.stage("scores"):
         poisoned = subjects.get("poisoned_valid")
         scores = _scores(subjects["clean_valid"], poisoned, config, cache)
-        order = order_channels(scores, config.ordering.name)
     with clock.stage("curve"):
         drop = config.drop if config.curve.name == "until_drop" else None
-        trace = trace_curve(order, subjects["clean_valid"], poisoned, drop)
+        trace = trace_curve(
+            order_channels(scores, config.ordering.name), subjects["clean_valid"], poisoned, drop
+        )
         stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
         removed = trace.channels[: stop.pruned]
     with clock.stage("repair"):
         from sweep.models import surgery
 
         before = {name: subject.answers(removed) for name, subject in subjects.items()}
-        _guard(trace, stop.pruned, dict(_figures(subjects, before, network.engine.classes)))
+        _guard(trace, stop.pruned, dict(evaluation.figures(subjects, sets, before, classes)))
         pruned = surgery.prune(network.model, network.engine.sites, removed)
         after = repair(config, subjects["clean_valid"], sets["clean_valid"], pruned, cache)
         answers = after.answer(subjects, sets) if after else before
     with clock.stage("evaluation"):
-        figures = dict(_figures(subjects, answers, network.engine.classes))
+        figures = dict(evaluation.figures(subjects, sets, answers, classes))
         if config.objective.name == "clean_only" or poisoned is None:
-            figures["repaired/valid_suspicion"] = _suspicion(
+            figures["repaired/valid_suspicion"] = evaluation.repaired_suspicion(
                 subjects["clean_valid"], sets["clean_valid"], removed, config, after
             )
         dead = np.flatnonzero(~subjects["clean_valid"].alive()).tolist()
-        shown = list(_samples(subjects, answers, network.engine.classes))
+        shown = list(evaluation.few_samples(subjects, answers, classes))
     watch.check()
     facts = {
         "badnet": {
@@ -142,13 +144,13 @@ def run(config: Config) -> Repair:
         },
         "sets": {
             name: {
-                "file": str(inputs.sets[name]),
+                "file": str(sets[name].path),
                 "sha256": subject.digest,
                 "images": subject.total,
             }
             for name, subject in subjects.items()
         },
-        "known_files": lab.known(digests | {"badnet": badnet_digest}),
+        "known_files": lab.known(named | {"badnet": badnet_digest}),
         "poisoned_like_clean": {
             name: count_clean(subject, subjects[name.replace("poisoned", "clean")])
             for name, subject in subjects.items()
@@ -173,7 +175,7 @@ def run(config: Config) -> Repair:
         network.model,
         after.model if after else pruned,
         test_sets,
-        dict(_answers(subjects, answers)),
+        dict(evaluation.test_answers(subjects, answers)),
     )
 
 
@@ -224,79 +226,6 @@ def _scores(
     )
     scores: Any = cache.array("scores", key, make)
     return np.asarray(scores)
-
-
-def _figures(subjects: Mapping[str, Subject], repaired: Answers, classes: int) -> Any:
-    def answered(name: str) -> Any:
-        one = subjects.get(name)
-        return None if one is None else (one.labels, one.answers(()), repaired[name])
-
-    for split in ("valid", "test") if "clean_test" in subjects else ("valid",):
-        clean, poisoned = (answered(f"{kind}_{split}") for kind in samples.KINDS)
-        yield from metrics.of_split(split, clean, poisoned, classes)
-
-
-def _tested(subjects: Mapping[str, Subject]) -> Iterator[tuple[str, Subject]]:
-    """The test sets by kind."""
-    for kind in samples.KINDS:
-        if f"{kind}_test" in subjects:
-            yield kind, subjects[f"{kind}_test"]
-
-
-def _samples(subjects: Mapping[str, Subject], repaired: Answers, classes: int) -> Iterator[Sample]:
-    for kind, subject in _tested(subjects):
-        answers = (subject.answers(()), repaired[f"{kind}_test"])
-        yield from samples.answer(
-            kind, samples.choose(subject.total), subject.labels, *answers, classes
-        )
-
-
-def _answers(
-    subjects: Mapping[str, Subject], repaired: Answers
-) -> Iterator[tuple[str, NDArray[np.integer]]]:
-    """What a comparison pairs image by image."""
-    for kind, subject in _tested(subjects):
-        yield f"label_{kind}", subject.labels
-        yield f"badnet_{kind}", subject.answers(())
-        yield f"repaired_{kind}", repaired[f"{kind}_test"]
-
-
-def _suspicion(
-    clean: Subject,
-    images: ImageSet,
-    removed: Sequence[int],
-    config: Config,
-    after: Repaired | None,
-) -> Count:
-    """How many of the covered images that lead B to its suspect class still lead B' there."""
-    network, scale = clean.network, config.dataset.scale
-
-    from sweep.models.tail import compiled
-    from sweep.pruning.walk import FRONT_BATCH
-
-    def batches(covered: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        firsts = range(0, len(covered), FRONT_BATCH)
-        return [covered[i : i + FRONT_BATCH] * np.float32(scale) for i in firsts]
-
-    def make(path: Path, _: object) -> None:
-        drawn = np.random.default_rng(config.seed).permutation(len(images))
-        chosen = np.sort(drawn[: suspicion.IMAGES])
-        model = compiled(network.model)
-        probe = suspicion.find_probe(
-            images.rows(chosen.tolist()),
-            images.labels[chosen],
-            lambda covered: np.concatenate([model(part) for part in batches(covered)]),
-            config.seed,
-        )
-        np.save(path, probe)
-
-    own_code = code("sweep.results.suspicion")
-    key = files.key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
-    covered: Any = clean.cache.array("covered", key, make)
-    activations = np.concatenate([*network.engine.activations(batches(np.asarray(covered)))])
-    probe = replace(clean, name="probe", activations=activations, key=key)
-    answers = after.run(np.split(covered, range(64, len(covered), 64))) if after else None
-    return metrics.share(probe.answers(removed) if answers is None else answers, probe.answers(()))
 
 
 def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:

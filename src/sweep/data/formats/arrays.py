@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sweep.data.stored import Contents, Stored
+    from sweep.data.formats.stored import Contents, Stored
 
 # Names of images, and of the labels that may go with them; in small letters.
 _NAMES = {

@@ -13,8 +13,8 @@ from PIL import Image
 
 from sweep.base import files
 from sweep.base.errors import DataError
-from sweep.data.hdf5_check import reason
-from sweep.data.stored import Stored
+from sweep.data.formats.hdf5_check import reason
+from sweep.data.formats.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sweep.data.stored import Read, Stamp
+    from sweep.data.formats.stored import Read, Stamp
 
     Size = tuple[int, int, int]
 

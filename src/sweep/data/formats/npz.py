@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sweep.base.errors import DataError
-from sweep.data import stored
-from sweep.data.hdf5_check import PROMISE_FLOOR, PROMISE_RATIO, TOTAL_BYTES, reason, shown
-from sweep.data.stored import Contents, Stamp
+from sweep.data.formats import stored
+from sweep.data.formats.hdf5_check import PROMISE_FLOOR, PROMISE_RATIO, TOTAL_BYTES, reason, shown
+from sweep.data.formats.stored import Contents, Stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweep.data.stored import Stored
+    from sweep.data.formats.stored import Stored
 
 SIGNATURE = b"PK\x03\x04"
 _ARRAYS = 1_000

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from sweep.data.hdf5_check import (
+from sweep.data.formats.hdf5_check import (
     ATTRIBUTE_BYTES,
     DAMAGE,
     RefusedError,

@@ -1,0 +1,1 @@
+"""Readers: each finds the arrays of images and labels in what people have."""

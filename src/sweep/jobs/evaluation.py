@@ -1,0 +1,118 @@
+"""What B and B' answer to the image sets of a job: figures, samples, and suspicion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweep.base import files
+from sweep.jobs.subject import code
+from sweep.results import metrics, samples, suspicion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sweep.data.image_set import ImageSet
+    from sweep.jobs.config import Config
+    from sweep.jobs.repairing import Repaired
+    from sweep.jobs.subject import Subject
+    from sweep.results.records import Count, Sample
+
+    Answers = Mapping[str, NDArray[np.integer]]
+
+
+def figures(
+    subjects: Mapping[str, Subject],
+    sets: Mapping[str, ImageSet],
+    repaired: Answers,
+    classes: int,
+) -> Iterator[tuple[str, Count]]:
+    """Name and count of every figure of B, B' and G that is known.
+
+    Args:
+        subjects: the sets as B's rest sees them.
+        sets: the same, with true classes and triggers of poisoned images where they are known.
+        repaired: what B' answers to each, (n,).
+        classes: N.
+    """
+
+    def answered(name: str) -> Any:
+        one = subjects.get(name)
+        return None if one is None else (one.labels, one.answers(()), repaired[name])
+
+    for split in ("valid", "test") if "clean_test" in subjects else ("valid",):
+        clean, poisoned = (answered(f"{kind}_{split}") for kind in samples.KINDS)
+        attacked = sets.get(f"poisoned_{split}")
+        known = (attacked.truth, attacked.triggers) if attacked else (None, None)
+        yield from metrics.of_split(split, clean, poisoned, classes, *known)
+
+
+def _tested(subjects: Mapping[str, Subject]) -> Iterator[tuple[str, Subject]]:
+    """The test sets by kind."""
+    for kind in samples.KINDS:
+        if f"{kind}_test" in subjects:
+            yield kind, subjects[f"{kind}_test"]
+
+
+def few_samples(
+    subjects: Mapping[str, Subject], repaired: Answers, classes: int
+) -> Iterator[Sample]:
+    """A few images of each test set with what the networks answer."""
+    for kind, subject in _tested(subjects):
+        answers = (subject.answers(()), repaired[f"{kind}_test"])
+        yield from samples.answer(
+            kind, samples.choose(subject.total), subject.labels, *answers, classes
+        )
+
+
+def test_answers(
+    subjects: Mapping[str, Subject], repaired: Answers
+) -> Iterator[tuple[str, NDArray[np.integer]]]:
+    """What a comparison pairs image by image."""
+    for kind, subject in _tested(subjects):
+        yield f"label_{kind}", subject.labels
+        yield f"badnet_{kind}", subject.answers(())
+        yield f"repaired_{kind}", repaired[f"{kind}_test"]
+
+
+def repaired_suspicion(
+    clean: Subject,
+    images: ImageSet,
+    removed: Sequence[int],
+    config: Config,
+    after: Repaired | None,
+) -> Count:
+    """How many of the covered images that lead B to its suspect class still lead B' there."""
+    network, scale = clean.network, config.dataset.scale
+
+    from sweep.models.tail import compiled
+    from sweep.pruning.walk import FRONT_BATCH
+
+    def batches(covered: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        firsts = range(0, len(covered), FRONT_BATCH)
+        return [covered[i : i + FRONT_BATCH] * np.float32(scale) for i in firsts]
+
+    def make(path: Path, _: object) -> None:
+        drawn = np.random.default_rng(config.seed).permutation(len(images))
+        chosen = np.sort(drawn[: suspicion.IMAGES])
+        model = compiled(network.model)
+        probe = suspicion.find_probe(
+            images.rows(chosen.tolist()),
+            images.labels[chosen],
+            lambda covered: np.concatenate([model(part) for part in batches(covered)]),
+            config.seed,
+        )
+        np.save(path, probe)
+
+    own_code = code("sweep.results.suspicion")
+    key = files.key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
+    covered: Any = clean.cache.array("covered", key, make)
+    activations = np.concatenate([*network.engine.activations(batches(np.asarray(covered)))])
+    probe = replace(clean, name="probe", activations=activations, key=key)
+    answers = after.run(np.split(covered, range(64, len(covered), 64))) if after else None
+    return metrics.share(probe.answers(removed) if answers is None else answers, probe.answers(()))
