@@ -1,5 +1,7 @@
 """What people type reaches Hydra as they mean it, and what it refuses is explained."""
 
+import re
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -57,6 +59,7 @@ def test_the_home_folder_is_found(monkeypatch):
         "ordering=increasing,decreasing",
         "drop=interval(0.01,0.1)",
         "+dataset.clean_valid=plain.h5",
+        "trigger_at=[3,1]",
         "--config-dir=a(b)",
         "-m",
     ],
@@ -65,14 +68,16 @@ def test_what_needs_no_quotes_stays_as_it_is(line):
     assert overrides.quote_paths(line) == line
 
 
+def test_the_place_of_a_trigger_may_be_written_as_its_part():
+    assert overrides.quote_paths("trigger.at=[3,1]") == "trigger_at=[3,1]"
+
+
 def test_every_path_setting_is_known_as_one():
     for name, *_ in overrides.settings():
         named = name.partition(".")[2] or name
-        is_path = named in ("path", "folder", "data", "mlruns", "badnet") or named.endswith(
-            ("_valid", "_test")
-        )
+        is_path = re.fullmatch(r"path|folder|data|mlruns|badnet|trigger|.*_(valid|test)", named)
         quoted = overrides.quote_paths(f"{name}=a b") != f"{name}=a b"
-        assert quoted == is_path, name
+        assert quoted == bool(is_path), name
 
 
 def test_help_explains_every_setting_and_group():
@@ -80,7 +85,7 @@ def test_help_explains_every_setting_and_group():
     text = overrides.help_text()
     unexplained = {name for name, _, words in overrides.settings() if not words}
     assert unexplained == {
-        *("criterion.name", "dataset.name", "repair.name", "tracking.sweep", "trial")
+        *("attack.name", "criterion.name", "dataset.name", "repair.name", "tracking.sweep", "trial")
     }
     for name, default, words in overrides.settings():
         assert f"{name}={default}" in text or not words

@@ -27,8 +27,10 @@ def quote_paths(argument: str) -> str:
     """An override as Hydra takes it, where its value is a path with characters that Hydra parses.
 
     A comma parts two paths, as in all sweeps, unless a file has it in its name. What is quoted
-    already, and `${...}`, is left as it is. `~` is the home folder.
+    already, and `${...}`, is left as it is. `~` is the home folder. `trigger.at` is taken for
+    `trigger_at`: in Hydra a setting with a value, as `trigger` is, has no parts.
     """
+    argument = re.sub(r"^trigger\.at=", "trigger_at=", argument)
     found = _PATH.fullmatch(argument)
     if found is None:
         return argument
