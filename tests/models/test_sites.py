@@ -11,7 +11,7 @@ from keras import layers  # noqa: E402 - after the check for Keras
 
 from sweep.models import deepid  # noqa: E402
 from sweep.models.graph import Graph  # noqa: E402
-from sweep.models.sites import choose_sites, cut, find_sites, last_map, width  # noqa: E402
+from sweep.models.sites import choose_sites, cut, find_sites, last_map, table, width  # noqa: E402
 
 
 def small(*middle, end=None):
@@ -128,6 +128,18 @@ def test_last_is_no_map_of_classes():
     x = conv("classes", 4)(conv("features")(image))
     model = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(x)))
     assert last_map(model) == "features"
+
+
+def test_the_table_says_how_each_layer_is_pruned_and_which_is_last():
+    middle = (conv("a"), layers.ReLU(name="r"), layers.MaxPooling2D(name="pool"))
+    assert table(small(*middle)).splitlines() == [
+        "layer  shape    channels are removed by",
+        "a      10x10x5  zero weights of a",
+        "r      10x10x5  zero weights of a (layer=last)",
+        "pool   5x5x5    zero weights of a",
+        "flat   125      a mask behind it",
+    ]
+    assert "layer=last" not in table(small(layers.Flatten(), layers.Dense(3, name="d")))
 
 
 def test_normalization_between_convolution_and_activation_is_found():

@@ -53,6 +53,11 @@ class Site:
         """C."""
         return int(self.tensor.shape[-1])
 
+    @property
+    def shape(self) -> str:
+        """What it puts out for an image, such as 5x4x60."""
+        return "x".join(map(str, self.tensor.shape[1:]))
+
 
 def find_sites(model: keras.Model) -> dict[str, Site]:
     """Every layer whose channels can be removed, by name, in the order of the graph.
@@ -117,16 +122,22 @@ def last_map(model: keras.Model) -> str:
     Raises:
         ModelError: the network has none.
     """
-    graph = Graph(model)
+    name = _last_map(Graph(model))
+    if name is None:
+        raise ModelError(
+            "layer=last must find a feature map (n, h, w, C). Received: a network without one. "
+            f"Layers that would do: {_listed(find_sites(model).values())}."
+        )
+    return name
+
+
+def _last_map(graph: Graph) -> str | None:
     maps = [node for node in graph.nodes if _is_map(node)]
     weighted = [type(node.operation).__name__ in _WEIGHTED for node in graph.nodes]
     while maps and not any(weighted[graph.nodes.index(maps[-1]) + 1 :]):
         maps.pop()  # a map of classes is the head
     if not maps:
-        raise ModelError(
-            "layer=last must find a feature map (n, h, w, C). Received: a network without one. "
-            f"Layers that would do: {_listed(find_sites(model).values())}."
-        )
+        return None
     node = maps[-1]
     while type(node.operation).__name__ in _AFTER_LAST and _is_map(graph.maker(node.inputs[0])):
         node = graph.maker(node.inputs[0])
@@ -174,9 +185,20 @@ def choose_sites(model: keras.Model, wanted: Sequence[str]) -> tuple[Site, ...]:
 
 
 def _listed(sites: Iterable[Site]) -> str:
-    texts = [f"{site.layer} ({'x'.join(map(str, site.tensor.shape[1:]))})" for site in sites]
+    texts = [f"{site.layer} ({site.shape})" for site in sites]
     left = len(texts) - _LISTED
     return ", ".join([f"... {left} more"] * (left > 0) + texts[-_LISTED:])
+
+
+def table(model: keras.Model) -> str:
+    """Every site of a network as a line: layer, shape, and how its channels are removed."""
+    sites, last = find_sites(model), _last_map(Graph(model))
+    rows = [("layer", "shape", "channels are removed by")]
+    for name, site in sites.items():
+        how = f"zero weights of {site.convolution}" if site.convolution else "a mask behind it"
+        rows.append((name, site.shape, how + " (layer=last)" * (name == last)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def cut(graph: Graph, sites: Sequence[Site]) -> list[Any]:
