@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sweep.base.errors import StoreError, SweepError
 from sweep.base.redact import without_password
 from sweep.jobs.config import Tracking, root
-from sweep.tracking import database
+from sweep.tracking.backends import database
 from sweep.tracking.view import VIEW
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ import pytest
 from mlflow import MlflowClient
 
 from records import six
-from sweep.tracking import contents, database, opening
-from sweep.tracking.by_mlflow import ByMlflow
-from sweep.tracking.by_sqlite import REVISION, BySqlite
-from sweep.tracking.runs import Query
+from sweep.tracking import contents, opening
+from sweep.tracking.backends import database
+from sweep.tracking.backends.by_mlflow import ByMlflow
+from sweep.tracking.backends.by_sqlite import REVISION, BySqlite
+from sweep.tracking.backends.runs import Query
 
 # A start that runs nothing: past jobs are read, a parent run with its files is written.
 NOTHING = """
@@ -36,6 +37,11 @@ def test_the_schema_is_the_one_that_is_known(made):
     assert database.revision(database.path(made)) == REVISION
 
 
+def described(model):
+    names = ("experiment_id", "name", "model_type", "status", "status_message", "tags", "params")
+    return [getattr(model, name) for name in names]
+
+
 def test_another_schema_goes_through_mlflow(mlruns, monkeypatch):
     monkeypatch.setattr(opening, "REVISION", "another")
     store = opening.open_store(mlruns, "test")
@@ -56,6 +62,13 @@ def test_both_ways_write_the_same(here, mlruns):
         for _ in range(2):  # a retried call says the same again
             runs.write(run_id, {"a": "1", "b": ""}, metrics, {"c": "2"})
         runs.write(run_id, tags={"c": "3"})
+        inputs = contents.inputs(six()[0].full.facts)
+        runs.log_inputs(run_id, inputs)
+        runs.log_inputs(run_id, inputs)
+        model_id, place = runs.create_model(run_id, "goodnet")
+        assert place == f"{database.artifacts(mlruns)}/models/{model_id}/artifacts"
+        pending = client.get_logged_model(model_id)
+        runs.finish_model(run_id, model_id)
         runs.set_status(run_id, "FINISHED")
         runs.set_status(other, "KILLED")
         runs.delete(other)
@@ -67,11 +80,16 @@ def test_both_ways_write_the_same(here, mlruns):
             name: {(one.step, str(one.value)) for one in client.get_metric_history(run_id, name)}
             for name in run.data.metrics
         }
+        (output,) = run.outputs.model_outputs
+        assert output.model_id == model_id
         gone = dict(client.get_run(other).info) | dict.fromkeys(("run_id", "run_uuid"), 0)
         written.append(
             (
                 *(info, run.data.tags, run.data.params, str(list(run.data.metrics.items()))),
                 *(curves, gone["status"], gone["lifecycle_stage"]),
+                sorted(str(one.to_dictionary()) for one in run.inputs.dataset_inputs),
+                described(pending),
+                described(client.get_logged_model(model_id)),
             )
         )
         (found,) = runs.find(Query(ids=[run_id]))

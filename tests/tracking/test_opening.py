@@ -12,8 +12,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sweep.base.errors import StoreError
-from sweep.tracking import by_sqlite, opening
-from sweep.tracking.failures import passes
+from sweep.tracking import opening
+from sweep.tracking.backends import by_sqlite
+from sweep.tracking.backends.failures import passes
 
 
 @pytest.mark.parametrize("statement", [5, 40, 100])

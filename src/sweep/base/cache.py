@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import time
 from contextlib import suppress
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Make = Callable[[Path, Array | None], None]
     Enough = Callable[[Array], bool]
 
+# How many digits of an array's key are those of the code that computed it.
+CODE_DIGITS = 8
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -73,6 +76,17 @@ class Cache:
                 f"{self.folder}: the cache must be writable and have room. Received: {error}. "
                 "Free some, or name another folder with paths.data=FOLDER."
             ) from error
+
+    def of_other_code(self, beginning: str) -> list[Path]:
+        """Arrays whose key does not begin as those of the code here do, and marks that name them.
+
+        Args:
+            beginning: the first `CODE_DIGITS` digits of such a key.
+        """
+        arrays = {path.stem.rpartition("-")[2]: path for path in self.folder.glob("*.npy")}
+        old = [path for key, path in arrays.items() if not key.startswith(beginning)]
+        kept = {key for key in arrays if key.startswith(beginning)}
+        return old + [mark for mark in self.folder.glob("marks/*.json") if not _names(mark, kept)]
 
     def _make(self, path: Path, make: Make, enough: Enough | None) -> Array:
         with self._lock(path.stem):
@@ -133,6 +147,13 @@ class Cache:
             stem = draft.name[1:].rsplit(".", 3)[0]
             with suppress(Timeout), self._lock(stem, seconds=0):
                 draft.unlink(missing_ok=True)
+
+
+def _names(mark: Path, keys: set[str]) -> bool:
+    """Whether a note of arrays (see `identity.mark_cached`) names some of these alone."""
+    with suppress(OSError, ValueError, TypeError):
+        return set(json.loads(mark.read_text())) <= keys
+    return False
 
 
 def _seal(path: Path) -> None:

@@ -10,8 +10,10 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 # A file changed this short a time ago may change again without its time stamp telling.
@@ -84,6 +86,45 @@ def link(source: Path, target: Path) -> None:
             os.link(source, draft)
         except OSError:
             shutil.copyfile(source, draft)
+
+
+def unheld(locks: Path) -> list[Path]:
+    """The lock files of a folder that no process holds."""
+    return [path for path in sorted(locks.glob("*.lock")) if _free(path, lambda _: None)]
+
+
+def remove_lock(path: Path) -> bool:
+    """Remove a lock file that no process holds; one that waits for it takes a new one."""
+    return _free(path, remove)
+
+
+def _free(path: Path, then: Callable[[Path], object]) -> bool:
+    with suppress(Timeout, OSError), FileLock(path, timeout=0):
+        then(path)
+        return True
+    return False
+
+
+def bytes_freed(paths: Iterable[Path]) -> int:
+    """What is freed on the disk if these files and folders go: a file whose last name goes."""
+    names: dict[tuple[int, int], list[Path]] = {}
+    freed = 0
+    for place in paths:
+        for path in (place, *place.rglob("*")):
+            with suppress(OSError):  # gone in the meantime
+                status = path.lstat()
+                own = names.setdefault((status.st_dev, status.st_ino), [])
+                own.append(path)
+                freed += status.st_size if len(own) == status.st_nlink else 0
+    return freed
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder; one that is gone already is no error."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.base import files
-from sweep.jobs.subject import code
+from sweep.jobs.subject import array_key, code
 from sweep.results import metrics, samples, suspicion
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def repaired_suspicion(
         np.save(path, probe)
 
     own_code = code("sweep.results.suspicion")
-    key = files.key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
+    key = array_key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
     covered: Any = clean.cache.array("covered", key, make)
     activations = np.concatenate([*network.engine.activations(batches(np.asarray(covered)))])
     probe = replace(clean, name="probe", activations=activations, key=key)

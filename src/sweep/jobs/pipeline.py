@@ -25,7 +25,7 @@ from sweep.jobs import evaluation, identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
 from sweep.jobs.repairing import repair
-from sweep.jobs.subject import code, count_clean, load, open_subjects, trace_curve
+from sweep.jobs.subject import array_key, code, count_clean, load, open_subjects, trace_curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
 from sweep.results import metrics, samples
@@ -221,7 +221,7 @@ def _scores(
         np.save(path, criteria.score(name, criteria.show(cut, seed, *sets), params))
 
     digests = [(subject.key, subject.label_key) for subject in shown]
-    key = files.key(
+    key = array_key(
         "scores", code(*identity.modules(name, params)), network.key, digests, name, params, seed
     )
     scores: Any = cache.array("scores", key, make)

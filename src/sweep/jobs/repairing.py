@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep import repairs
-from sweep.base import files
 from sweep.base.threads import ahead
 from sweep.data.split import split_images
 from sweep.jobs.identity import code_key
+from sweep.jobs.subject import array_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ class Repaired:
             def make(path: Path, _: object, images: ImageSet = sets[name]) -> None:
                 np.save(path, self.run(images.batches(_BATCH)))
 
-            key = files.key("repaired answers", self.key, subject.digest, self.scale)
+            key = array_key("repaired answers", self.key, subject.digest, self.scale)
             found[name] = np.asarray(self.cache.array("answers", key, make))
         return found
 
@@ -109,7 +109,7 @@ def repair(
     used = repairs.find(name).function.__module__
     code = code_key("sweep.jobs.repairing", "sweep.repairs.registry", used)
     parts = [clean.digest, clean.label_key, tune.tolist(), decide.tolist(), scale]
-    key = files.key("repaired", code, networks, parts, name, params, seed)
+    key = array_key("repaired", code, networks, parts, name, params, seed)
     packed: Any = cache.array("repaired", key, make)
     return Repaired(_unpack(packed), key, scale, cache)
 

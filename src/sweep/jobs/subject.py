@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.base import files, tensorflow_runtime
+from sweep.base.cache import CODE_DIGITS
 from sweep.base.progress import track
 from sweep.jobs.identity import code_key
 from sweep.pruning import curve
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 def code(*used: str) -> str:
     """Goes into the keys of cached arrays, so that other code's are not taken for ours."""
     return code_key("sweep.jobs.subject", *used)
+
+
+def array_key(kind: str, own_code: str, *parts: object) -> str:
+    """A name for a cached array, which begins as that of the code here does.
+
+    By its beginning `sweep.clean` sees which arrays are of other code.
+    """
+    return code()[:CODE_DIGITS] + files.key(kind, own_code, *parts)[CODE_DIGITS:]
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Subject:
         def make(path: Path, _: object) -> None:
             np.save(path, self.network.engine.answers(self.activations, gone))
 
-        key = files.key("answers", code(), self.key, self.network.key, gone)
+        key = array_key("answers", code(), self.key, self.network.key, gone)
         answers: Any = self.cache.array("answers", key, make)
         return np.asarray(answers)
 
@@ -104,7 +113,7 @@ class Subject:
         def make(path: Path, _: object) -> None:
             np.save(path, engine.awake(self.activations).any(axis=0))
 
-        found: Any = self.cache.array("alive", files.key("alive", code(), self.key), make)
+        found: Any = self.cache.array("alive", array_key("alive", code(), self.key), make)
         return np.asarray(found)
 
 
@@ -166,7 +175,7 @@ def open_subjects(
     stopped, own_code = Event(), code()
 
     def subject(name: str) -> Subject:
-        key = files.key("activations", own_code, network.front_key, digests[name], scale)
+        key = array_key("activations", own_code, network.front_key, digests[name], scale)
 
         def make(path: Path, _: object) -> None:
             _write_activations(path, name, sets[name], network, scale, stopped)
@@ -219,7 +228,7 @@ def trace_curve(
         return begun is not None and curve.reaches(begun, len(order), drop)
 
     sets = [(one.key, one.label_key) for one in (clean, poisoned) if one is not None]
-    key = files.key("curve", code(), sets, clean.network.key, order)
+    key = array_key("curve", code(), sets, clean.network.key, order)
     trace = known(clean.cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one
     return trace if drop is None else curve.until(trace, drop)

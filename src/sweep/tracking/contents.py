@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from sweep.tracking.backends.runs import Input
 from sweep.tracking.view import SHORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mlflow.entities import DatasetInput
-
     from sweep.results.records import Record
-    from sweep.tracking.runs import Value
+    from sweep.tracking.backends.runs import Value
 
 # Longest digest of a data set that MLflow takes.
 _DIGEST = 36
@@ -58,15 +57,15 @@ def _merit(job: Record) -> float:
     return (accuracy.rate if accuracy else 0.0) - (attack.rate if attack else 0.0)
 
 
-def inputs(facts: Mapping[str, Any]) -> list[DatasetInput]:
+def inputs(facts: Mapping[str, Any]) -> list[Input]:
     """The image sets that a job read; `facts` as in `Details`."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    found = []
-    for name, entry in facts["sets"].items():
-        source = json.dumps({"uri": entry["file"]})
-        profile = json.dumps({"num_rows": entry["images"], "sha256": entry["sha256"]})
-        known = Dataset(name, entry["sha256"][:_DIGEST], "local", source, profile=profile)
-        context = "validation" if name.endswith("valid") else "test"
-        found.append(DatasetInput(known, [InputTag("mlflow.data.context", context)]))
-    return found
+    return [
+        Input(
+            name,
+            entry["sha256"][:_DIGEST],
+            json.dumps({"uri": entry["file"]}),
+            json.dumps({"num_rows": entry["images"], "sha256": entry["sha256"]}),
+            "validation" if name.endswith("valid") else "test",
+        )
+        for name, entry in facts["sets"].items()
+    ]

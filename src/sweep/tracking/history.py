@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from sweep.base.errors import StoreError
 from sweep.jobs.identity import Identity, Past
 from sweep.results.records import Record
-from sweep.tracking import by_sqlite, database
+from sweep.tracking.backends import by_sqlite, database
+from sweep.tracking.backends.runs import LENGTH, Query
 from sweep.tracking.orphans import is_orphaned
-from sweep.tracking.runs import LENGTH, Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sweep.tracking.runs import Run
+    from sweep.tracking.backends.runs import Run
 
 # Where MLflow cuts a param.
 _PARAM_LENGTH = 6000

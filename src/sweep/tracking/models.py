@@ -1,66 +1,94 @@
-"""G as a logged model that `mlflow models serve` answers with."""
+"""G as a model in MLflow's format, that `mlflow models serve` answers with.
+
+MLflow's own way of saving a Keras model loads Keras to copy a file; the format is documented
+(https://mlflow.org/docs/latest/ml/model), and its files are a few lines of YAML around the model's.
+"""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import json
+import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-import numpy as np
+from omegaconf import OmegaConf
+
+from sweep.base import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-# What a server of the model installs.
-_REQUIRES = ("mlflow", "tensorflow", "keras", "numpy")
-
-
-class _Saved:
-    """A Keras model that lies on disk already, so that saving it is copying."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def save(self, path: str) -> None:
-        """What Keras models have, all that MLflow asks of one."""
-        shutil.copyfile(self._file, path)
+# What a server of the model installs, and what installs it.
+_REQUIRES, _BUILDS = ("mlflow", "tensorflow", "keras", "numpy"), ("pip", "setuptools", "wheel")
 
 
-def log_goodnet(
-    client: Any, experiment_id: str, run_id: str, file: Path, facts: Mapping[str, Any]
+def write(
+    folder: Path, model_id: str, run_id: str, place: str, file: Path, facts: Mapping[str, Any]
 ) -> None:
-    """Log G as a model.
+    """Write G's folder.
 
     Args:
-        client: MLflow's.
-        experiment_id: the experiment.
+        folder: where it is written.
+        model_id: the logged model.
         run_id: the job's run.
-        file: G as `.keras`; it is copied, not saved again.
+        place: the URI of the folder in the store.
+        file: G as `.keras`, which is linked or copied.
         facts: as in `Details`.
     """
-    import mlflow.keras
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
+    python, requires = platform.python_version(), [f"{one}=={version(one)}" for one in _REQUIRES]
     badnet = facts["badnet"]
-    image = TensorSpec(np.dtype("float32"), (-1, *badnet["input_shape"]), "image")
-    answer = TensorSpec(np.dtype("float32"), (-1, badnet["classes"] + 1))
-    model = client.create_logged_model(
-        experiment_id, name="goodnet", source_run_id=run_id, model_type="keras"
-    )
-    manifest = Model(model_id=model.model_id, run_id=run_id, artifact_path=model.artifact_location)
-    with tempfile.TemporaryDirectory() as name:
-        folder = str(Path(name) / "goodnet")
-        mlflow.keras.save_model(
-            _Saved(file),
-            folder,
-            mlflow_model=manifest,
-            signature=ModelSignature(Schema([image]), Schema([answer])),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIRES],
-        )
-        client.log_model_artifacts(model.model_id, folder)
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    size = file.stat().st_size
+    described = {
+        "artifact_path": place,
+        "flavors": {
+            "keras": {
+                "data": "data",
+                "keras_backend": "tensorflow",
+                "keras_version": version("keras"),
+                "save_exported_model": False,
+            },
+            "python_function": {
+                "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+                "loader_module": "mlflow.keras",
+                "python_version": python,
+            },
+        },
+        "mlflow_version": version("mlflow"),
+        "model_id": model_id,
+        "model_size_bytes": size,
+        "model_uuid": uuid4().hex,
+        "run_id": run_id,
+        "signature": {
+            "inputs": _tensor(badnet["input_shape"], name="image"),
+            "outputs": _tensor([badnet["classes"] + 1]),
+            "params": None,
+        },
+        "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
+    }
+    build = [f"{package}=={version(package)}" for package in _BUILDS]
+    environment = {"python": python, "build_dependencies": build}
+    environment["dependencies"] = ["-r requirements.txt"]
+    conda = [f"python={python}", f"pip<={version('pip')}", {"pip": requires}]
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    files.link(file, folder / "data" / "model.keras")
+    for name, text in {
+        "data/keras_module.txt": "keras",
+        "requirements.txt": "\n".join(requires),
+        "python_env.yaml": OmegaConf.to_yaml(
+            environment | {"dependencies": ["-r requirements.txt"]}
+        ),
+        "conda.yaml": OmegaConf.to_yaml(
+            {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": conda}
+        ),
+        "MLmodel": OmegaConf.to_yaml(described),
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _tensor(shape: list[int], **more: str) -> str:
+    """A float tensor of any number of images or answers, as MLflow's signatures have it."""
+    spec = {"dtype": "float32", "shape": [-1, *shape]}
+    return json.dumps([more | {"type": "tensor", "tensor-spec": spec}])

@@ -13,16 +13,16 @@ from sweep.base import files
 from sweep.base.errors import StoreError
 from sweep.base.redact import split_login, without_password
 from sweep.base.retry import Retrying
-from sweep.tracking import database
-from sweep.tracking.by_sqlite import REVISION, BySqlite
-from sweep.tracking.failures import not_written, of_store, passes, passes_here
+from sweep.tracking.backends import database
+from sweep.tracking.backends.by_sqlite import REVISION, BySqlite
+from sweep.tracking.backends.failures import not_written, of_store, passes, passes_here
 from sweep.tracking.store import PATIENCE, Store
 from sweep.tracking.view import VIEW, view
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweep.tracking.runs import Runs
+    from sweep.tracking.backends.runs import Runs
 
 # How long a server that did not answer yet is waited for, in seconds.
 _FIRST_PATIENCE = 20.0
@@ -101,7 +101,7 @@ def _open(mlruns: Path, experiment: str, patience: float, create: bool) -> Store
 
 
 def _open_by_mlflow(uri: str, experiment: str, patience: float, create: bool) -> Store:
-    from sweep.tracking.by_mlflow import ByMlflow, connect
+    from sweep.tracking.backends.by_mlflow import ByMlflow, connect
 
     client = connect(uri)
     known = _experiment(Retrying(client, passes, seconds=patience), uri, experiment, None, create)
@@ -119,14 +119,14 @@ def _open_here(mlruns: Path, experiment: str, create: bool) -> Store:
         database.use_write_ahead_log(path)
         known = database.experiment(path, experiment)
         if known is None or known[1] != "active":
-            from sweep.tracking.by_mlflow import connect
+            from sweep.tracking.backends.by_mlflow import connect
 
             place = database.artifacts(mlruns)
             number = _experiment(connect(uri), uri, experiment, place, create)
             known = number, "active"
     runs: Runs = BySqlite(path, experiment, known[0])
     if database.revision(path) != REVISION:  # MLflow's own business
-        from sweep.tracking.by_mlflow import ByMlflow, connect
+        from sweep.tracking.backends.by_mlflow import ByMlflow, connect
 
         runs = ByMlflow(connect(uri), known[0])
     return Store(uri, Retrying(runs, passes_here, partial(_check_there, path)))
@@ -136,7 +136,7 @@ def _create(path: Path) -> None:
     """Create a database whole or not at all: MLflow never works with one that was cut off."""
     for left in path.parent.glob(f".{path.stem}.*{path.suffix}*"):
         left.unlink()  # by a process that was killed
-    from sweep.tracking.by_mlflow import connect
+    from sweep.tracking.backends.by_mlflow import connect
 
     with files.replacing(path) as draft:
         client = connect(f"sqlite:///{draft}")

@@ -9,7 +9,7 @@ from sweep.base.processes import is_gone, is_here, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sweep.tracking.runs import Run
+    from sweep.tracking.backends.runs import Run
 
 
 def is_orphaned(run: Run, over: str | None = None) -> bool:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,41 +16,29 @@ from sweep.base import files
 from sweep.base.errors import StoreError
 from sweep.base.processes import beating
 from sweep.base.redact import without_password
-from sweep.tracking import contents, database, history, models, origin, orphans
-from sweep.tracking.failures import explained, logged, of_store, passes
-from sweep.tracking.runs import LENGTH, Query
+from sweep.tracking import contents, history, models, origin, orphans
+from sweep.tracking.artifacts import Artifacts
+from sweep.tracking.backends import database
+from sweep.tracking.backends.failures import explained, logged, passes
+from sweep.tracking.backends.runs import LENGTH, Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sweep.base.retry import Retrying
     from sweep.jobs.identity import Past
     from sweep.results.records import Record
-    from sweep.tracking.runs import Run
 
-_READERS = 8
 # How long a server may be gone, in seconds; and while somebody waits for a sweep to end.
 PATIENCE, _LAST_PATIENCE = 600.0, 5.0
 
 
-class Store:
+class Store(Artifacts):
     """One experiment in one MLflow store."""
-
-    def __init__(self, uri: str, runs: Retrying) -> None:
-        """Use `opening.open_store`; `runs` retries the calls of a `runs.Runs`."""
-        self.uri = uri
-        self._runs = runs
-        self._places: dict[str, str] = {}  # where runs' artifacts lie
 
     @property
     def experiment_id(self) -> str:
         """The experiment's id."""
         return str(self._runs.experiment_id)
-
-    @property
-    def client(self) -> Any:
-        """MLflow's client, whose calls are retried as well."""
-        return self._runs.around(self._runs.client())
 
     def hurried(self) -> Store:
         """The same for somebody who waits for a sweep to end: it is not waited for long."""
@@ -193,11 +180,6 @@ class Store:
             self._runs.set_status(run_id, "KILLED")
         return len(orphaned)
 
-    def _find(self, query: Query) -> list[Run]:
-        found: list[Run] = self._runs.find(query)
-        self._places |= {run.run_id: run.place for run in found}
-        return found
-
     def log_settings(self, run_id: str, settings: Mapping[str, object]) -> None:
         """Log settings as params."""
         self._runs.write(run_id, params=history.as_params(settings))
@@ -221,62 +203,6 @@ class Store:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         self._runs.write(run_id, tags=_cut(tags))
-
-    def log_files(self, run_id: str, folder: Path) -> None:
-        """Keep every file of a folder as an artifact; on one disk they are not written again."""
-        own = self._folder(run_id)
-        if own is None:
-            self.client.log_artifacts(run_id, str(folder))
-        else:
-            self._runs.around(files).link_all(folder, own)
-
-    def read(self, run_id: str, path: str) -> bytes | None:
-        """An artifact's content, or None where the run has none of that name.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        with explained(self.uri):
-            try:
-                return self._read(run_id, path)
-            except Exception as error:
-                if not of_store(error):
-                    raise
-                # Either it is not there, or the store is not, which is waited for.
-                if not self._find(Query(ids=[run_id])):
-                    return None
-                own = self._folder(run_id)
-                if own is not None:
-                    return (own / path).read_bytes() if (own / path).is_file() else None
-                found = self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
-                return self._read(run_id, path) if path in {one.path for one in found} else None
-
-    def _read(self, run_id: str, path: str) -> bytes:
-        own = self._folder(run_id)
-        if own is not None:
-            return (own / path).read_bytes()
-        with tempfile.TemporaryDirectory() as folder:
-            return Path(self._download(run_id, path, folder)).read_bytes()
-
-    def _download(self, run_id: str, path: str, folder: str) -> str:
-        from mlflow import artifacts
-
-        place = f"{self._places[run_id]}/{path}".rstrip("/")
-        return str(self._runs.around(artifacts).download_artifacts(place, dst_path=folder))
-
-    def _folder(self, run_id: str) -> Path | None:
-        """The folder of a run's artifacts, if it is one of this machine."""
-        # Where they lie never changes; to ask takes longer than to read them.
-        if run_id not in self._places and not self._find(Query(ids=[run_id])):
-            raise FileNotFoundError(run_id)
-        place = self._places[run_id]
-        return database.folder(place) if place.startswith("file:") else None
-
-    def read_all(self, run_ids: Sequence[str], path: str) -> dict[str, bytes]:
-        """An artifact of many runs, by run, of those that have it."""
-        with ThreadPoolExecutor(_READERS) as pool:  # a server answers several at a time
-            contents = pool.map(lambda run_id: self.read(run_id, path), run_ids)
-            return {run: data for run, data in zip(run_ids, contents, strict=True) if data}
 
     def find_run(self, beginning: str) -> tuple[str, str]:
         """The id and name of the one run whose id begins so.
@@ -305,21 +231,21 @@ class Store:
             return "python -m sweep.ui"
         return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
-    def save_files(self, run_id: str, folder: Path) -> None:
-        """Copy every artifact of a run into a folder."""
-        own = self._folder(run_id)
-        if own is None:
-            self._download(run_id, "", str(folder))
-        elif own.is_dir():
-            shutil.copytree(own, folder, dirs_exist_ok=True)
-
     def log_inputs(self, run_id: str, facts: Mapping[str, Any]) -> None:
         """Log the image sets that a job read; `facts` as in `Details`."""
-        self.client.log_inputs(run_id, contents.inputs(facts))
+        self._runs.log_inputs(run_id, contents.inputs(facts))
 
     def log_goodnet(self, run_id: str, file: Path, facts: Mapping[str, Any]) -> None:
-        """Log G as a model that can be served, see `models.log_goodnet`."""
-        models.log_goodnet(self.client, self.experiment_id, run_id, file, facts)
+        """Log G, a `.keras` file, as a model that can be served."""
+        model_id, place = self._runs.create_model(run_id, "goodnet")
+        known = model_id, run_id, place, file, facts
+        if place.startswith("file:"):
+            models.write(database.folder(place), *known)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                models.write(Path(folder), *known)
+                self.client.log_model_artifacts(model_id, folder)
+        self._runs.finish_model(run_id, model_id)
 
 
 def _cut(tags: Mapping[str, str]) -> dict[str, str]:

@@ -52,6 +52,25 @@ class Query:
     start: int | None = None
 
 
+@dataclass(frozen=True)
+class Input:
+    """An image set that a job read, as MLflow describes one.
+
+    Attributes:
+        name: which set it is.
+        digest: the beginning of its SHA-256.
+        source: JSON of where it lies.
+        profile: JSON of how many images it has, and the whole SHA-256.
+        context: what it is for.
+    """
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+    context: str
+
+
 class Runs(Protocol):
     """A way to the runs of one experiment: MLflow's client, or SQLite."""
 
@@ -71,6 +90,15 @@ class Runs(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log params, metrics by name, value and step, and tags."""
+
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Log the image sets that a run read."""
+
+    def create_model(self, run_id: str, name: str) -> tuple[str, str]:
+        """Begin to log a Keras model; its id, and the URI of its folder."""
+
+    def finish_model(self, run_id: str, model_id: str) -> None:
+        """Mark a model whose files are there as ready, and as the run's output."""
 
     def set_status(self, run_id: str, status: str) -> None:
         """Set a run's status; one that is not RUNNING ends the run now."""

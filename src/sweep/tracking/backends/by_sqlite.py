@@ -15,15 +15,15 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sweep.tracking import database
-from sweep.tracking.runs import LENGTH, Query, Run
+from sweep.tracking.backends import database
+from sweep.tracking.backends.runs import LENGTH, Query, Run
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sweep.tracking.runs import Value
+    from sweep.tracking.backends.runs import Input, Value
 
 # The revision of MLflow's schema that is known here.
 REVISION = "dc11669786a5"
@@ -98,7 +98,7 @@ class BySqlite:
 
     @cached_property
     def _client(self) -> Any:
-        from sweep.tracking.by_mlflow import connect
+        from sweep.tracking.backends.by_mlflow import connect
 
         return connect(f"sqlite:///{self._path}")
 
@@ -150,6 +150,58 @@ class BySqlite:
             )
             _insert_tags(connection, run_id, tags or {})
 
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Log the image sets that a run read."""
+        with self._transaction() as connection:
+            for one in inputs:
+                connection.execute(
+                    "INSERT OR IGNORE INTO datasets (dataset_uuid, experiment_id, name, digest,"
+                    " dataset_source_type, dataset_source, dataset_profile)"
+                    " VALUES (?, ?, ?, ?, 'local', ?, ?)",
+                    (
+                        *(uuid.uuid4().hex, int(self.experiment_id), one.name, one.digest),
+                        *(one.source, one.profile),
+                    ),
+                )
+                (data,) = connection.execute(
+                    "SELECT dataset_uuid FROM datasets"
+                    " WHERE experiment_id = ? AND name = ? AND digest = ?",
+                    (int(self.experiment_id), one.name, one.digest),
+                ).fetchone()
+                edge = _connect(connection, ("DATASET", data), ("RUN", run_id))
+                connection.execute(
+                    "INSERT OR IGNORE INTO input_tags (input_uuid, name, value)"
+                    " VALUES (?, 'mlflow.data.context', ?)",
+                    (edge, one.context),
+                )
+
+    def create_model(self, run_id: str, name: str) -> tuple[str, str]:
+        """Begin to log a Keras model."""
+        model_id, now = f"m-{uuid.uuid4().hex}", int(time.time() * 1000)
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location,"
+                " creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage,"
+                " model_type, source_run_id) SELECT ?, experiment_id, ?,"
+                " artifact_location || '/models/' || ? || '/artifacts', ?, ?, 1, 'active',"
+                " 'keras', ? FROM experiments WHERE experiment_id = ?",
+                (model_id, name, model_id, now, now, run_id, int(self.experiment_id)),
+            )
+            (place,) = connection.execute(
+                "SELECT artifact_location FROM logged_models WHERE model_id = ?", (model_id,)
+            ).fetchone()
+        return model_id, place
+
+    def finish_model(self, run_id: str, model_id: str) -> None:
+        """Mark a model as ready, and as the run's output."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE logged_models SET status = 2, last_updated_timestamp_ms = ?"
+                " WHERE model_id = ?",
+                (int(time.time() * 1000), model_id),
+            )
+            _connect(connection, ("RUN_OUTPUT", run_id), ("MODEL_OUTPUT", model_id))
+
     def set_status(self, run_id: str, status: str) -> None:
         """Set a run's status."""
         end = None if status == "RUNNING" else int(time.time() * 1000)
@@ -171,6 +223,25 @@ class BySqlite:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with database.writing(self._path) as connection:
             yield connection
+
+
+def _connect(
+    connection: sqlite3.Connection, source: tuple[str, str], target: tuple[str, str]
+) -> str:
+    """What goes into a run or comes out of it, as MLflow notes it; the note's id."""
+    connection.execute(
+        "INSERT OR IGNORE INTO inputs"
+        " (input_uuid, source_type, source_id, destination_type, destination_id)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (uuid.uuid4().hex, *source, *target),
+    )
+    return str(
+        connection.execute(
+            "SELECT input_uuid FROM inputs WHERE source_type = ? AND source_id = ?"
+            " AND destination_type = ? AND destination_id = ?",
+            (*source, *target),
+        ).fetchone()[0]
+    )
 
 
 def _insert_tags(connection: sqlite3.Connection, run_id: str, tags: Mapping[str, str]) -> None:

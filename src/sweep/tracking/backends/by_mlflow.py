@@ -7,14 +7,23 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+)
 
-from sweep.tracking.runs import Query, Run
+from sweep.tracking.backends.runs import Query, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sweep.tracking.runs import Value
+    from sweep.tracking.backends.runs import Input, Value
 
 # What MLflow takes, or gives, in one call.
 _A_CALL = {"metrics": 800, "params": 100, "tags": 100}
@@ -65,6 +74,29 @@ class ByMlflow:
             call = {kind: entries[kind][:most] for kind, most in _A_CALL.items()}
             self._client.log_batch(run_id, call["metrics"], call["params"], call["tags"])
             entries = {kind: entries[kind][most:] for kind, most in _A_CALL.items()}
+
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Log the image sets that a run read."""
+        found = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "local", one.source, profile=one.profile),
+                [InputTag("mlflow.data.context", one.context)],
+            )
+            for one in inputs
+        ]
+        self._client.log_inputs(run_id, found)
+
+    def create_model(self, run_id: str, name: str) -> tuple[str, str]:
+        """Begin to log a Keras model."""
+        model = self._client.create_logged_model(
+            self.experiment_id, name, source_run_id=run_id, model_type="keras"
+        )
+        return model.model_id, model.artifact_location
+
+    def finish_model(self, run_id: str, model_id: str) -> None:
+        """Mark a model as ready, and as the run's output."""
+        self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
     def set_status(self, run_id: str, status: str) -> None:
         """Set a run's status."""

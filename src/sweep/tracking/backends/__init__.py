@@ -1,0 +1,1 @@
+"""Ways to the runs of a store: MLflow's client, and its SQLite database in place."""
