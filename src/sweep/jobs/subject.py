@@ -130,7 +130,7 @@ def count_clean(poisoned: Subject, clean: Subject) -> int:
         np.save(path, np.array([same]))
 
     sets = [(one.key, one.label_key) for one in (poisoned, clean)]
-    found: Any = poisoned.cache.array("repeats", files.key("repeats", code(), sets), make)
+    found: Any = poisoned.cache.array("repeats", array_key("repeats", code(), sets), make)
     return int(found[0])
 
 
