@@ -45,7 +45,7 @@ def server(made, tmp_path_factory):
             return False
 
     with service(command, folder / "log", env=os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}):
-        until(answers)
+        until(answers, 240)  # a busy machine loads MLflow slowly
         yield address
 
 

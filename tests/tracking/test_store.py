@@ -9,14 +9,17 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
+from sweep import export, reproduce, ui
 from sweep.base import processes
 from sweep.base.errors import StoreError
 from sweep.jobs.identity import Identity
 from sweep.results import records
+from sweep.sweeps.invocation import parent_run
 from sweep.tracking import history, opening
 from sweep.tracking.origin import GIT
 
@@ -314,3 +317,53 @@ def test_what_is_to_be_read_is_not_created(store, mlruns, monkeypatch):
     with pytest.raises(StoreError, match=f"Received: {name}y.*{name}"):
         opening.find_store(mlruns, f"{name}y")
     assert store.client.get_experiment_by_name(f"{name}y") is None
+
+
+WORD = "a-word-nobody-sees"
+DATABASE = f"postgresql+psycopg://me:{WORD}@127.0.0.1:1/tracking?password={WORD}"
+
+
+def texts(store, run_id):
+    """All that a run holds."""
+    run = store.client.get_run(run_id)
+    yield str(run.to_dictionary())
+    for file in store.client.list_artifacts(run_id):
+        yield str(store.read(run_id, file.path))
+
+
+def test_a_password_is_shown_nowhere(server, tmp_path, monkeypatch, capfd, caplog):
+    caplog.set_level("DEBUG")
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # set again by what is tested
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("://", f"://me:{WORD}@"))
+    monkeypatch.setattr(sys, "argv", [f"/{WORD}@x", f"hydra.sweeper.storage={DATABASE}"])
+    sys.argv[0] = f"postgresql://me:{WORD}@h/program"
+    store = opening.open_store(tmp_path / "mlruns", "passwords")
+    runs = []
+    with (
+        suppress(ValueError),
+        parent_run(store, "1", {}) as (parent, command),
+        store.run("job", {"sweep.kind": "job"}, parent) as job,
+    ):
+        runs += [parent, job]
+        raise ValueError(f"no answer from {DATABASE}")
+    said = [command, *(text for run in runs for text in texts(store, run))]
+    assert "no answer from" in "".join(said)
+    place = ["--experiment", "passwords", "--mlruns", str(tmp_path)]
+    for main, words in (
+        (export.main, ["fff", str(tmp_path / "out")]),
+        (reproduce.main, ["fff"]),
+        (reproduce.main, ["fff", "--experiment", "none"]),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*words[:-1], words[-1], *(place if "none" not in words else place[2:])])
+        assert str(end.value).startswith("error:")
+        said.append(str(end.value))
+    ui.main([])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)
+    with pytest.raises(StoreError) as lost:
+        opening.open_store(tmp_path / "mlruns", "passwords", patience=0)
+    said += [str(lost.value), caplog.text, *capfd.readouterr()]
+    for process in psutil.process_iter(["cmdline"]):
+        said += process.info["cmdline"] or []
+    assert [text for text in said if WORD in text] == []
