@@ -31,7 +31,9 @@ def of_mlflow(error: BaseException) -> bool:
 
 def of_store(error: BaseException) -> bool:
     """Whether a store or its disk raised it."""
-    return isinstance(error, OSError | sqlite3.Error) or of_mlflow(error)
+    # MLflow lets SQLAlchemy's errors through when a database cannot be reached at all.
+    database = isinstance(error, sqlite3.Error) or _is_a(error, "sqlalchemy.exc.SQLAlchemyError")
+    return isinstance(error, OSError) or database or of_mlflow(error)
 
 
 def passes(error: Exception) -> bool:
