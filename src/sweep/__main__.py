@@ -11,14 +11,14 @@ def main() -> None:
 
 
 def _run() -> None:
-    interrupts.raise_on_signals()
+    interrupts.end_on_signals()
     try:
         from sweep.sweeps import command_line
 
         command_line.run()
     except KeyboardInterrupt as error:
         interrupts.ignore_signals()
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print(interrupts.MESSAGE, file=sys.stderr)
         sys.exit(interrupts.exit_code(error))
 
 

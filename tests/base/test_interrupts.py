@@ -39,3 +39,23 @@ def test_a_process_ends_with_its_own_exit_code(work, code, out, err):
 def test_the_command_line_ends_so():
     done = end("sys.argv[1:] = ['--version']\nfrom sweep.__main__ import main\nmain()")
     assert (done.returncode, done.stdout[:13]) == (0, "badnet-sweep ")
+
+
+def test_an_interruption_in_a_callback_is_not_lost():
+    program = """
+import signal, time, weakref
+from sweep.base import interrupts
+class Held: pass
+interrupts.end_on_signals()
+interrupts.raise_on_signals()
+held = Held()
+watch = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGTERM))
+try:
+    del held
+    time.sleep(20)
+except KeyboardInterrupt as error:
+    print("ended by", interrupts.exit_code(error))
+    interrupts.end_with(lambda: None)
+"""
+    done = end(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended by 143\n", "")

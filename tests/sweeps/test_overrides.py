@@ -97,3 +97,9 @@ def test_help_explains_every_setting_and_group():
         "hydra/launcher: joblib",
     ):
         assert group in text
+
+
+def test_flags_may_stand_anywhere():
+    typed = ["drop=0.1", "-m", "--config-dir", "own", "~layer", "seed=1", "--config-name=x"]
+    sorted_out = ["-m", "--config-dir", "own", "--config-name=x", "drop=0.1", "~layer", "seed=1"]
+    assert overrides.flags_first(typed) == sorted_out

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+_ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MESSAGE = "interrupted; the same command goes on"
+
+
 class Interruption(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: ends what is done as Ctrl-C does."""
+    """SIGINT (Ctrl-C), SIGTERM or SIGHUP."""
 
     def __init__(self, number: int) -> None:
         """Keep which signal it was."""
@@ -23,16 +27,27 @@ class Interruption(KeyboardInterrupt):
         self.number = number
 
 
-def raise_on_signals() -> None:
-    """Let SIGTERM and SIGHUP raise `Interruption`; one that is ignored (`nohup`) stays ignored."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+def end_on_signals() -> None:
+    """Let a signal end this process at once, while nothing is begun; ignored ones stay ignored.
+
+    An exception would not do: libraries that are being imported turn it into others, or swallow it.
+    """
+    for number in _ASKED_TO_END:
         if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def raise_on_signals() -> None:
+    """From now on there is something to end in good order: raise `Interruption` instead."""
+    for number in _ASKED_TO_END:
+        if signal.getsignal(number) is _end:
             signal.signal(number, _raise)
+            sys.unraisablehook = _raise_again
 
 
 def ignore_signals() -> None:
     """Let nothing interrupt the last that a process does."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ASKED_TO_END:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -68,3 +83,16 @@ def end_with(work: Callable[[], None]) -> NoReturn:
 
 def _raise(number: int, _frame: object) -> None:
     raise Interruption(number)
+
+
+def _end(number: int, _frame: object) -> None:
+    os.write(sys.stderr.fileno(), f"{MESSAGE}\n".encode())
+    os._exit(128 + number)
+
+
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """An interruption in a callback, which lets no exception out, takes place later."""
+    if isinstance(lost.exc_value, Interruption):
+        threading.Timer(0.1, os.kill, (os.getpid(), lost.exc_value.number)).start()
+    else:
+        sys.__unraisablehook__(lost)

@@ -62,7 +62,7 @@ def run() -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(overrides.help_text())
         return
-    sys.argv[1:] = map(overrides.quote_paths, sys.argv[1:])
+    sys.argv[1:] = overrides.flags_first(map(overrides.quote_paths, sys.argv[1:]))
     # What a sweep makes lives on or goes at once: to look for circles after every 700 objects, as
     # Python does, takes a tenth of its time.
     gc.set_threshold(100_000, 20, 20)

@@ -7,9 +7,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sweep.base import progress
+from sweep.base import interrupts, progress
 from sweep.base.errors import SweepError
-from sweep.base.interrupts import exit_code
 from sweep.base.redact import without_password
 from sweep.jobs.config import root
 from sweep.reports import tables
@@ -33,6 +32,7 @@ def parent_run(
     store: Store, identity: str, settings: Mapping[str, object]
 ) -> Iterator[tuple[str, str]]:
     """The run that holds an invocation's jobs; yields its id and what the user typed."""
+    interrupts.raise_on_signals()
     typed = " ".join(map(shlex.quote, sys.argv[1:]))
     command = f"python -m sweep {without_password(typed)}"
     tags = {
@@ -55,6 +55,7 @@ def joined_run(store: Store, identity: str, settings: Mapping[str, object]) -> I
                 yield own
                 return
         store.client.delete_run(own)  # another invocation was faster
+    interrupts.raise_on_signals()
     with store.resumed(str(store.find_parent(identity))) as run_id:
         yield run_id
 
@@ -67,7 +68,7 @@ def interruptible(
         with progress.display(jobs):
             return 0, list(launch())
     except KeyboardInterrupt as error:
-        return exit_code(error), []
+        return interrupts.exit_code(error), []
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from sweep import criteria
-from sweep.base import progress
+from sweep.base import interrupts, progress
 from sweep.jobs import identity as ledger
 from sweep.jobs.config import Config, describe, root
 from sweep.reports import summary
@@ -41,6 +41,7 @@ def run_job(config: Config, composed: str, folder: Path) -> Record:
     from sweep.tracking.opening import open_store
     from sweep.tracking.store import PATIENCE
 
+    interrupts.raise_on_signals()
     place = Path(config.paths.mlruns), config.tracking.experiment
     store = open_store(*place, PATIENCE)
     settings = describe(config)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweep.jobs import config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Settings whose value is a path, as `badnet.path=FILE`.
 _PATH = re.compile(
@@ -39,6 +39,11 @@ def quote_paths(argument: str) -> str:
         return argument
     whole = Path(value).expanduser().exists()
     return start + ",".join(_quoted(part) for part in ([value] if whole else value.split(",")))
+
+
+def flags_first(words: Iterable[str]) -> list[str]:
+    """The command line with its flags in front: Hydra takes no override behind one that is not."""
+    return sorted(words, key=lambda word: word[:1] == "~" or (word[:1] != "-" and "=" in word))
 
 
 def _quoted(value: str) -> str:
