@@ -1,4 +1,4 @@
-"""What the user sees while work goes on: bars on a terminal, a line per stage in a log."""
+"""What the user sees while work goes on: bars on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -22,22 +22,35 @@ _LOG = logging.getLogger("sweep")
 _Item = TypeVar("_Item")
 
 
+# Without a terminal a line is printed this often at the most.
+_LINE_SECONDS = 10.0
+
+
 class _Display:
-    """The one live display of the process; None where standard error is no terminal."""
+    """The one display of the process, and what its latest line was printed at."""
 
     bars: Progress | None = None
     jobs: TaskID | None = None
+    latest: float | None = None
+    done = total = 0
 
 
 @contextmanager
 def display(jobs: int = 0) -> Iterator[None]:
-    """Show bars on standard error for as long as the block runs, if it is a terminal.
+    """Show bars on standard error for as long as the block runs; lines if it is no terminal.
 
     Args:
         jobs: how many calls of `job_done` the bar of the whole sweep counts; 0 for no such bar.
     """
-    if not sys.stderr.isatty() or _Display.bars is not None:
+    if _Display.bars is not None or _Display.latest is not None:
         yield
+        return
+    if not sys.stderr.isatty():
+        _Display.latest, _Display.done, _Display.total = time.monotonic(), 0, jobs
+        try:
+            yield
+        finally:
+            _Display.latest = None
         return
     columns = (
         TextColumn("{task.description:<24}"),
@@ -56,6 +69,9 @@ def display(jobs: int = 0) -> Iterator[None]:
 
 def job_done() -> None:
     """Move the bar of the whole sweep on by one job."""
+    _Display.done += 1
+    if _Display.total:
+        _line("jobs", _Display.done, _Display.total)
     if _Display.bars is not None and _Display.jobs is not None:
         _Display.bars.advance(_Display.jobs)
 
@@ -84,10 +100,18 @@ def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
     """
     start = time.perf_counter()
     with bar(stage, total) as advance:
-        for item in items:
+        for done, item in enumerate(items, 1):
             yield item
             advance()
+            _line(stage, done, total)
     _LOG.info("%s: %.1f s", stage, time.perf_counter() - start)
+
+
+def _line(stage: str, done: int, total: int) -> None:
+    """Print how far a stage is, if lines are shown and the latest is some seconds old."""
+    if _Display.latest is not None and time.monotonic() - _Display.latest >= _LINE_SECONDS:
+        _Display.latest = time.monotonic()
+        print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
 
 
 class Clock:
