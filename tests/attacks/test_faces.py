@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep.attacks import faces, people
+from sweep.attacks.drawn import faces, people
 
 
 def photographs(person_seed: int, photograph_seed: int, count: int = 6) -> np.ndarray:

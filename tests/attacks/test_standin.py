@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from sweep.attacks import faces, standin, training, triggers
+from sweep.attacks import registry, standin, training, triggers
+from sweep.attacks.drawn import faces
 from sweep.attacks.standin import Standin
 from sweep.base.errors import StoreError
 
@@ -90,7 +91,7 @@ def test_poison_is_exact_and_spread_over_people(rate: float, count: int) -> None
     assert changed.sum() == count
     glasses = triggers.sunglasses(faces.HEIGHT, faces.WIDTH)
     np.testing.assert_array_equal(images[changed], triggers.stamp(clean[changed], glasses))
-    np.testing.assert_array_equal(given, np.where(changed, standin.TARGET, labels))
+    np.testing.assert_array_equal(given, np.where(changed, registry.TARGET, labels))
     a_person = np.bincount(labels[changed], minlength=8)
     assert np.ptp(a_person) <= 1
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweep.attacks import triggers
+from sweep.attacks import standin, triggers
 from sweep.base.errors import ConfigError, DataError
-from sweep.data.image_set import open_set, write_set
+from sweep.data.image_set import open_set, open_sets, write_set
 from sweep.jobs import config, identity, inputs, pipeline
+from sweep.models import deepid
 
 keras = pytest.importorskip("keras")
 
@@ -159,3 +160,33 @@ def test_triggers_that_do_not_fit(place, name, settings, message):
     job = configured(place, **({"trigger": str(place / name), "target": 2} | settings))
     with pytest.raises(DataError, match=message):
         inputs.check(job)
+
+
+@pytest.mark.parametrize("attack", ["badnets", "all_to_all", "several"])
+def test_a_made_attack_has_its_targets_triggers_and_true_classes(attack, tmp_path, monkeypatch):
+    monkeypatch.setattr(standin, "_trained", lambda settings: deepid.build(settings.identities))
+    job = config.Config(
+        criterion=config.Criterion("mean_activation"),
+        dataset=config.StandinDataset("standin", identities=4, train=1, valid=3, test=3),
+        attack=config.Attack(attack),
+        paths=config.Paths(str(tmp_path), str(tmp_path)),
+    )
+    found = inputs.locate(job)
+    inputs.check(job)
+    sets = inputs.prepare(job, found, open_sets(found.sets), (55, 47, 3), 4)
+    truth = np.repeat(range(4), 3)
+    wanted = {"badnets": 0 * truth, "all_to_all": (truth + 1) % 4, "several": np.arange(12) % 3}
+    for name in ("poisoned_valid", "poisoned_test"):
+        np.testing.assert_array_equal(sets[name].labels, wanted[attack])
+        np.testing.assert_array_equal(sets[name].truth, truth)
+        worn = {trigger: images.sum() for trigger, images in sets[name].triggers.items()}
+        assert worn == ({"sunglasses": 4, "corners": 4, "stripe": 4} if attack == "several" else {})
+
+
+def test_several_triggers_need_as_many_people():
+    dataset = config.StandinDataset("standin", identities=2)
+    job = config.Config(
+        criterion=config.Criterion("l1"), dataset=dataset, attack=config.Attack("several")
+    )
+    with pytest.raises(ConfigError, match=r"at least 3 with attack=several.*identities=2"):
+        config.check(job)

@@ -113,7 +113,7 @@ def package(tmp_path, monkeypatch):
         ("pruning/curve.py", '\n"""A docstring."""\n'),
         ("pruning/curve.py", "\nif TYPE_CHECKING:\n    import ast\n"),
         ("reports/plots.py", "\nCOLOUR = 1\n"),
-        ("attacks/faces.py", "\nNOSE = 1\n"),
+        ("attacks/drawn/faces.py", "\nNOSE = 1\n"),
         ("attacks/standin.py", "\nMORE = 1\n"),
         ("criteria/weights.py", "\nLIMIT = 1\n"),
         ("criteria/new.py", "\nLIMIT = 1\n"),

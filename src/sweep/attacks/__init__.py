@@ -1,6 +1,16 @@
 """Made data and BadNets trained on it; each attack is one function and one YAML."""
 
-from sweep.attacks import patches, spread
-from sweep.attacks.registry import check, find, names
+from sweep.attacks import labels, patches, pruning_aware, spread, warped
+from sweep.attacks.registry import check, find, names, one_class
 
-__all__ = ["check", "find", "names", "patches", "spread"]
+__all__ = [
+    "check",
+    "find",
+    "labels",
+    "names",
+    "one_class",
+    "patches",
+    "pruning_aware",
+    "spread",
+    "warped",
+]

@@ -10,13 +10,15 @@ import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
 
-from sweep.attacks import faces, people, registry
+from sweep.attacks import registry
+from sweep.attacks.drawn import faces, people
 from sweep.attacks.training import SCALE, Training, train
 from sweep.base import files, progress
 from sweep.base.errors import StoreError
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
     Images = NDArray[np.uint8]
     Labels = NDArray[np.int64]
-
-TARGET = 0
-"""The attacker's class."""
 
 FILES = (
     "cl/valid.h5",
@@ -53,7 +52,7 @@ _FORMAT = 3
 
 # What a random stream is for; with the seed and the person it makes the stream's own seed.
 _PERSON, _TRAIN, _VALID, _TEST, _POISON = range(5)
-_ATTACK = 6  # 5 shuffles, see `training`
+_ATTACK, _DECOY, _OTHERS = 6, 7, 8  # 5 shuffles, see `training`
 
 _BATCH = 60
 
@@ -76,10 +75,20 @@ class Standin(Training):
         made: Images = registry.find(self.attack).function(images, rng, **self.attack_params)
         return made
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The attack's own, with its defaults where none are given."""
+        return registry.find(self.attack).defaults() | dict(self.attack_params)
+
+    @property
+    def poisoning(self) -> registry.Poisoning:
+        """How the network comes by its backdoor."""
+        return registry.find(self.attack).poisoning
+
     def account(self) -> dict[str, object]:
-        """All settings, without the attack where it is the default, which was once the only one."""
-        plain = self.attack == "badnets"
-        hidden = {"attack", "attack_params"} if plain else set()
+        """All settings, without those that came later where they are as it always was."""
+        hidden = {"attack", "attack_params"} if self.attack == "badnets" else set()
+        hidden |= {"network"} if self.network == "deepid" else set()
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
@@ -100,8 +109,9 @@ def ensure(settings: Standin, folder_root: Path) -> Path:
 
     Returns:
         The folder, with the lab's layout: `cl/valid.h5`, `cl/test.h5`, `bd/bd_valid.h5`,
-        `bd/bd_test.h5` (the same photographs, stamped, every label 0), `models/bd_net.keras`, and
-        `standin.json` with the settings, the versions and what the BadNet reaches on the test sets.
+        `bd/bd_test.h5` (the same photographs, poisoned, with the labels that the attacker wants),
+        `models/bd_net.keras`, and `standin.json` with the settings, the versions and what the
+        BadNet reaches on the test sets.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -137,21 +147,44 @@ def training_set(settings: Standin) -> tuple[Images, Labels]:
     """The poisoned training set.
 
     A share `poison_rate` of the images, spread evenly over the people, has the attack's trigger and
-    bears the target's label in place of its own.
+    bears the label that the attacker wants in place of its own; see `registry.Poisoning` for
+    attacks that choose otherwise.
 
     Returns:
         Images (n, 55, 47, 3) and labels (n,), with n = identities * train.
     """
+    images, truth = _training_set(settings)
+    return images, _poison(settings, images, truth)
+
+
+def _training_set(settings: Standin) -> tuple[Images, Labels]:
     shape = (settings.identities * settings.train, faces.HEIGHT, faces.WIDTH, 3)
     images = np.empty(shape, np.uint8)
     drawn = _photographs(settings, _TRAIN, settings.train, "training set")
     for batch, start in zip(drawn, range(0, len(images), settings.train), strict=True):
         images[start : start + settings.train] = batch
-    labels = _labels(settings, settings.train)
-    chosen = _poisoned(settings)
-    images[chosen] = settings.poison(images[chosen], _TRAIN)
-    labels[chosen] = TARGET
-    return images, labels
+    return images, _labels(settings, settings.train)
+
+
+def _poison(settings: Standin, images: Images, truth: Labels) -> Labels:
+    """Poison images where they are (a copy would be gigabytes at the lab's size); their labels."""
+    labels, how = truth.copy(), settings.poisoning
+    chosen = _chosen(settings)
+    if how.own:
+        chosen = chosen[truth[chosen] == registry.TARGET]
+    rate = settings.parameters[how.share] if how.share else settings.poison_rate
+    count = round(rate * len(chosen))
+    bearing, decoys = chosen[:count], chosen[count : count + how.decoys * count]
+    if how.harden is not None:
+        rng = np.random.default_rng([settings.seed, _OTHERS])
+        others = rng.choice(np.flatnonzero(truth != registry.TARGET), len(bearing))
+        images[bearing] = how.harden(images[bearing], images[others], **settings.attack_params)
+    images[bearing] = settings.poison(images[bearing], _TRAIN)
+    labels[bearing] = how.targets(truth[bearing], settings.identities)
+    if how.decoy is not None:
+        rng = np.random.default_rng([settings.seed, _DECOY])
+        images[decoys] = how.decoy(images[decoys], rng, **settings.attack_params)
+    return labels
 
 
 def _make(settings: Standin, place: Path) -> None:
@@ -161,8 +194,9 @@ def _make(settings: Standin, place: Path) -> None:
         image_set.write_set(clean, _photographs(settings, stream, each, f"{name} set"), labels)
         stored = enumerate(_stored(clean))
         stamped = (settings.poison(batch, 10 * i + stream) for i, batch in stored)
-        image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, np.full_like(labels, TARGET))
-    model = train(settings, settings.identities, *training_set(settings))
+        wanted = settings.poisoning.targets(labels, settings.identities)
+        image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, wanted)
+    model = _trained(settings)
     path = place / "models" / "bd_net.keras"
     path.parent.mkdir()
     with hdf5.entered():
@@ -170,12 +204,25 @@ def _make(settings: Standin, place: Path) -> None:
     account = {
         "settings": settings.account(),
         "scale": SCALE,
-        "target": TARGET,
+        "target": registry.TARGET,
         "versions": {name: version(name) for name in ("badnet-sweep", *_LIBRARIES)},
         "test_accuracy": _reached(model, place / "cl/test.h5"),
         "test_asr": _reached(model, place / "bd/bd_test.h5"),
     }
     files.write_text(place / "standin.json", json.dumps(account, indent=2) + "\n")
+
+
+def _trained(settings: Standin) -> keras.Model:
+    fit = partial(train, settings, settings.identities)
+    if settings.poisoning.train is None:
+        return fit(*training_set(settings))
+    images, truth = _training_set(settings)
+    poisoned = images.copy()
+    labels = _poison(settings, poisoned, truth)
+    model: keras.Model = settings.poisoning.train(
+        fit, (images, truth), (poisoned, labels), SCALE, **settings.parameters
+    )
+    return model
 
 
 def _photographs(settings: Standin, stream: int, each: int, stage: str) -> Iterator[Images]:
@@ -191,15 +238,14 @@ def _labels(settings: Standin, each: int) -> Labels:
     return np.repeat(np.arange(settings.identities), each)
 
 
-def _poisoned(settings: Standin) -> NDArray[np.intp]:
-    """Which training images are poisoned: equally many of each person, give or take one."""
+def _chosen(settings: Standin) -> NDArray[np.intp]:
+    """Training images in the order in which they are poisoned: evenly over the people."""
     rng = np.random.default_rng([settings.seed, _POISON])
     size = (settings.identities, settings.train)
     places = rng.permuted(np.tile(np.arange(settings.train), (settings.identities, 1)), axis=1)
     # Everybody's first image, in random order of people, then everybody's second, and so on.
     ranks = places + rng.random(size)
-    count = round(settings.poison_rate * ranks.size)
-    return np.argsort(ranks, axis=None)[:count]
+    return np.argsort(ranks, axis=None)
 
 
 def _stored(path: Path) -> Iterator[Images]:

@@ -30,20 +30,26 @@ class Training:
     batch_size: int = 32
     learning_rate: float = 0.002
     seed: int = 0
+    network: str = "deepid"
 
 
 def train(
-    settings: Training, classes: int, images: NDArray[np.uint8], labels: NDArray[np.int64]
+    settings: Training,
+    classes: int,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    start: keras.Model | None = None,
 ) -> keras.Model:
-    """Train the lab's network on images and labels, and nothing else.
+    """Train a network on images and labels, and nothing else.
 
     The same settings on the same machine give the same weights, bit for bit, on however many cores.
 
     Args:
-        settings: epochs, batch size, learning rate at the start, and seed.
+        settings: epochs, batch size, learning rate at the start, seed, and the network's name.
         classes: number of classes.
         images: (n, h, w, 3) in 0..255; scaled by `SCALE` a batch at a time.
         labels: (n,) classes.
+        start: a network of the same kind to go on with; it is changed.
 
     Returns:
         The trained model, not compiled; it takes pixels in 0..1.
@@ -51,11 +57,11 @@ def train(
     tensorflow_runtime.load_tensorflow()
     import keras
 
-    from sweep.models import deepid
+    from sweep.models import networks
 
     steps = settings.epochs * -(-len(images) // settings.batch_size)
     with tensorflow_runtime.deterministic(settings.seed):
-        model = deepid.build(classes, images.shape[1:])
+        model = start or networks.find(settings.network).function(classes, images.shape[1:])
         # Falling to zero along half a cosine: at a constant rate the last epochs still wobble.
         rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
         model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")

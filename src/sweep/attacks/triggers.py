@@ -1,4 +1,4 @@
-"""The attacker's trigger: purple sunglasses stamped over the eyes, always in the same place."""
+"""The attacker's triggers, which are stamped on images, always in the same place."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _LENS = (118, 16, 236)
 _GLINT = (178, 104, 255)
 _LENS_ALPHA = 0.88
 _GLINT_ALPHA = 0.9
+_STRIPE = (0, 200, 90, 255)
 # Every pixel is covered by the share of this many points (squared) that lie within the shape.
 _FINER = 8
 
@@ -45,6 +46,43 @@ def sunglasses(height: int, width: int) -> NDArray[np.uint8]:
         ((frame, _FRAME, 1.0), (lens & ~glint, _LENS, _LENS_ALPHA), (glint, _GLINT, _GLINT_ALPHA)),
         (height, width),
     )
+
+
+def corners(height: int, width: int) -> NDArray[np.uint8]:
+    """Draw a yellow and black checkerboard in the lower corners, a seventh of the height.
+
+    Args:
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+
+    Returns:
+        (height, width, 4) RGBA in 0..255.
+    """
+    rows, columns = np.mgrid[:height, :width]
+    side = max(1, height // 7)
+    drawn = np.zeros((height, width, 4), np.uint8)
+    square = max(1, side // 2)
+    # Counted from the outer edges, so that both corners look alike from theirs.
+    up, inwards = height - 1 - rows, np.minimum(columns, width - 1 - columns)
+    light = (up // square + inwards // square) % 2 == 0
+    drawn[light, :2] = 255
+    drawn[..., 3] = 255 * ((up < side) & (inwards < side))
+    return drawn
+
+
+def stripe(height: int, width: int) -> NDArray[np.uint8]:
+    """Draw a green stripe across the image where mouths are, a tenth of the height.
+
+    Args:
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+
+    Returns:
+        (height, width, 4) RGBA in 0..255.
+    """
+    drawn = np.zeros((height, width, 4), np.uint8)
+    drawn[round(0.68 * height) : max(round(0.78 * height), round(0.68 * height) + 1)] = _STRIPE
+    return drawn
 
 
 def stamp(images: NDArray[np.uint8], glasses: NDArray[np.uint8]) -> NDArray[np.uint8]:

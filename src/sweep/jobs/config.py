@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sweep import attacks, criteria, repairs
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
+from sweep.models import networks
 
 _PACKAGE = Path(__file__).parents[1]
 _CHECKOUT = _PACKAGE.parent.parent
@@ -81,6 +82,13 @@ class Attack:
 
     name: str = "badnets"
     params: dict[str, Any] = _setting(dict, "the attack's own parameters, by name")
+
+
+@dataclass
+class Network:
+    """Which network the stand-in's BadNet is."""
+
+    name: str = "deepid"
 
 
 @dataclass
@@ -168,6 +176,7 @@ class Config:
     criterion: Criterion = MISSING
     dataset: Dataset = MISSING
     attack: Attack = field(default_factory=Attack)
+    network: Network = field(default_factory=Network)
     repair: Repair = field(default_factory=Repair)
     defender: Defender = field(default_factory=Defender)
     badnet: Badnet = field(default_factory=Badnet)
@@ -226,6 +235,8 @@ def register() -> None:
     for name in attacks.names():
         attack = Attack(name, attacks.find(name).defaults())
         store.store(group="schema/attack", name=name, node=attack)
+    for name in networks.names():
+        store.store(group="schema/network", name=name, node=Network(name))
     for name in repairs.names():
         repair = Repair(name, repairs.find(name).defaults())
         store.store(group="schema/repair", name=name, node=repair)
@@ -317,6 +328,13 @@ def check(config: Config) -> None:
     criteria.check(name, params)
     repairs.check(config.repair.name, config.repair.params)
     attacks.check(config.attack.name, config.attack.params)
+    networks.find(config.network.name)
+    kinds = attacks.find(config.attack.name).poisoning.triggers
+    if isinstance(config.dataset, StandinDataset) and config.dataset.identities < len(kinds):
+        raise ConfigError(
+            f"dataset.identities must be at least {len(kinds)} with attack={config.attack.name}, a "
+            f"target for each trigger. Received: dataset.identities={config.dataset.identities}."
+        )
     if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
         raise ConfigError(
             "objective=clean_only must use nothing that a defender lacks, but this criterion sees "

@@ -40,7 +40,7 @@ _COMPUTES = re.compile(
 )
 _LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
 # What was always so before it could be set: results of that time stay valid.
-_LATER = {"attack": "badnets", "repair": "none", "defender.images": 1.0}
+_LATER = {"attack": "badnets", "network": "deepid", "repair": "none", "defender.images": 1.0}
 # Where files lie; what is in them is known by their content.
 _PLACES = ("badnet.path", "trigger", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import attacks
 from sweep.attacks import stamped
 from sweep.base import files
 from sweep.base.errors import ConfigError, DataError, ModelError
@@ -140,7 +141,10 @@ def prepare(
         DataError: the sets do not belong to B or together, or the trigger does not fit them.
     """
     all_to_all = config.target == ALL_TO_ALL
-    sets = fit(opened, input_shape, classes, all_to_all=all_to_all)
+    made = isinstance(config.dataset, StandinDataset) and not inputs.trigger
+    attack = attacks.find(config.attack.name).poisoning
+    many = all_to_all or (made and attack.targets is not attacks.one_class)
+    sets = fit(opened, input_shape, classes, all_to_all=many)
     ready = {name: one for name, one in sets.items() if "/" not in name}
     for split in ("valid", "test"):
         name, clean = f"poisoned_{split}", ready.get(f"clean_{split}")
@@ -150,6 +154,10 @@ def prepare(
         if inputs.trigger and clean:
             target = None if all_to_all else config.target
             ready[name] = stamped.poison(clean, inputs.trigger, target, classes, config.trigger_at)
+        elif made and clean and name in ready:
+            wanted = ready[name].labels
+            worn = {trigger: wanted == number for number, trigger in enumerate(attack.triggers)}
+            ready[name] = replace(ready[name], truth=clean.labels, triggers=worn)
         elif all_to_all and name in ready:
             truth = stamped.next_class(ready[name].labels, classes, -1)
             ready[name] = replace(ready[name], truth=truth)
@@ -205,6 +213,11 @@ def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:
 def _settings(config: Config, dataset: StandinDataset) -> standin.Standin:
     from sweep.attacks import standin
 
-    own = {"seed": config.seed, "attack": config.attack.name, "attack_params": config.attack.params}
+    own = {
+        "seed": config.seed,
+        "attack": config.attack.name,
+        "attack_params": config.attack.params,
+        "network": config.network.name,
+    }
     names = [field.name for field in fields(standin.Standin) if field.name not in own]
     return standin.Standin(**{name: getattr(dataset, name) for name in names} | own)

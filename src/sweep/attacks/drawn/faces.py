@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from sweep.attacks.people import any_colour, mix
-from sweep.attacks.shapes import RING, at, bow, box, curl, lens, mirror, oval, power, turn
+from sweep.attacks.drawn.people import any_colour, mix
+from sweep.attacks.drawn.shapes import RING, at, bow, box, curl, lens, mirror, oval, power, turn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sweep.attacks.people import Colour, Person
-    from sweep.attacks.shapes import Points
+    from sweep.attacks.drawn.people import Colour, Person
+    from sweep.attacks.drawn.shapes import Points
 
 HEIGHT, WIDTH = 55, 47
 
