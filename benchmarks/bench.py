@@ -30,7 +30,7 @@ from sweep.attacks import standin, training
 from sweep.base import cache, tensorflow_runtime
 from sweep.data import hdf5
 from sweep.data.image_set import open_set
-from sweep.jobs import subject
+from sweep.jobs.network import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +83,7 @@ class Subject:
     def sweep(self, *overrides: str) -> None:
         """Run the command line here and now, as if in a process of its own."""
         # What a new process would not know.
-        subject.load.cache_clear()
+        load.cache_clear()
         cache.shared.cache_clear()
         hdf5._examined.cache_clear()  # noqa: SLF001
         arguments = self.command(self.work / "data", self.sets, *overrides)

@@ -173,6 +173,17 @@ def failing(checkout, done):
     return checkout.sweep("drop=0.1,0.10,0.04", "dataset.scale=0.00392156862745098,1e-9")
 
 
+def test_the_same_jobs_again_need_no_tensorflow_keras_or_mlflow(checkout, done):
+    start = (
+        "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'mlflow')));"
+        "from sweep.__main__ import main; main()"
+    )
+    python, _, _, *arguments = checkout.command(*GRID, "rerun=true")
+    again = checkout.run([python, "-c", start, *arguments])
+    assert again.returncode == 0, again.stderr
+    assert "6 jobs: 6 rerun=true" in again.stderr
+
+
 def test_doubled_cells_run_once_and_failures_hide_nobody(failing):
     said = failing
     assert said.returncode == 1

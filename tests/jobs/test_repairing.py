@@ -7,8 +7,11 @@ import pytest
 
 from sweep import repairs
 from sweep.attacks import standin
+from sweep.base.cache import Cache
+from sweep.base.errors import DataError
 from sweep.data.image_set import open_set, write_set
-from sweep.jobs import config, identity, pipeline
+from sweep.jobs import config, identity, network, pipeline, repairing
+from sweep.models import saved
 
 SETS = {
     "clean_valid": "cl/valid.h5",
@@ -61,6 +64,30 @@ def test_figures_are_those_of_the_network_that_is_saved(configured, made, monkey
     monkeypatch.delattr(repairs, "repair_network")  # what is cached is not made again
     again = pipeline.run(configured(FINETUNE))
     assert again.record.figures == job.record.figures
+
+
+@pytest.mark.parametrize("repair", [config.Repair(), FINETUNE], ids=["none", "finetune"])
+def test_a_warm_job_and_its_files_need_no_tensorflow(configured, monkeypatch, repair, shared_data):
+    chosen = configured(repair, cache=shared_data / "warm")
+    first = pipeline.run(chosen)
+    files = {name: first.file(name) for name in saved.NAMES}
+    network.load.cache_clear()
+
+    def fails():
+        raise AssertionError("TensorFlow is loaded")
+
+    monkeypatch.setattr(network.tensorflow_runtime, "load_tensorflow", fails)
+    monkeypatch.setattr(repairing, "load_tensorflow", fails)
+    again = pipeline.run(chosen)
+    assert again.record.figures == first.record.figures
+    assert {name: again.file(name) for name in saved.NAMES} == files
+    with pytest.raises(AssertionError, match="TensorFlow is loaded"):
+        _ = again.badnet
+
+
+def test_a_network_that_changed_since_it_was_named_is_refused(made, tmp_path):
+    with pytest.raises(DataError, match="was changed while a job read it"):
+        network.Network(made / "models/bd_net.keras", "0" * 64, ("pool_3",), Cache(tmp_path, 1))
 
 
 def test_poisoned_and_test_images_change_no_network(configured, made, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.jobs.subject import array_key, code
+from sweep.jobs.network import array_key, code
 from sweep.results import metrics, samples, suspicion
 
 if TYPE_CHECKING:
@@ -89,14 +89,15 @@ def repaired_suspicion(
     """How many of the covered images that lead B to its suspect class still lead B' there."""
     network, scale = clean.network, config.dataset.scale
 
-    from sweep.models.tail import compiled
-    from sweep.pruning.walk import FRONT_BATCH
-
     def batches(covered: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        from sweep.pruning.walk import FRONT_BATCH
+
         firsts = range(0, len(covered), FRONT_BATCH)
         return [covered[i : i + FRONT_BATCH] * np.float32(scale) for i in firsts]
 
-    def make(path: Path, _: object) -> None:
+    def cover(path: Path, _: object) -> None:
+        from sweep.models.tail import compiled
+
         drawn = np.random.default_rng(config.seed).permutation(len(images))
         chosen = np.sort(drawn[: suspicion.IMAGES])
         model = compiled(network.model)
@@ -110,8 +111,16 @@ def repaired_suspicion(
 
     own_code = code("sweep.results.suspicion")
     key = array_key("probe", own_code, clean.key, network.key, clean.label_key, config.seed)
-    covered: Any = clean.cache.array("covered", key, make)
-    activations = np.concatenate([*network.engine.activations(batches(np.asarray(covered)))])
+    covered: Any = clean.cache.array("covered", key, cover)
+
+    def cut(path: Path, _: object) -> None:
+        np.save(path, np.concatenate([*network.engine.activations(batches(covered))]))
+
+    activations: Any = clean.cache.array("covered_maps", array_key("maps", own_code, key), cut)
     probe = replace(clean, name="probe", activations=activations, key=key)
-    answers = after.run(np.split(covered, range(64, len(covered), 64))) if after else None
-    return metrics.share(probe.answers(removed) if answers is None else answers, probe.answers(()))
+    answers = (
+        after.answers(key, lambda: np.split(covered, range(64, len(covered), 64)))
+        if after
+        else probe.answers(removed)
+    )
+    return metrics.share(answers, probe.answers(()))

@@ -17,22 +17,23 @@ import numpy as np
 from sweep import criteria
 from sweep.base import files
 from sweep.base.cache import Cache, shared
-from sweep.base.errors import ConfigError, DataError, ModelError
+from sweep.base.errors import ConfigError, ModelError
 from sweep.base.progress import Clock
 from sweep.data import lab, mismatch
 from sweep.data.image_set import open_sets
 from sweep.jobs import evaluation, identity
 from sweep.jobs import inputs as datasets
 from sweep.jobs.config import describe
+from sweep.jobs.network import array_key, cached_file, code, load
 from sweep.jobs.repairing import repair
-from sweep.jobs.subject import array_key, code, count_clean, load, open_subjects, trace_curve
+from sweep.jobs.subject import count_clean, open_subjects, trace_curve
 from sweep.pruning.drop import find_stop
 from sweep.pruning.order import order_channels
 from sweep.results import metrics, samples
 from sweep.results.records import Details, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import keras
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
+    from sweep.jobs.network import Network
+    from sweep.jobs.repairing import Repaired
     from sweep.jobs.subject import Subject
     from sweep.results.records import Curve
 
@@ -56,18 +59,36 @@ class Repair:
 
     Attributes:
         record: what it found out.
-        badnet: B.
-        repaired: B'.
+        network: B.
+        removed: the channels that B is without at the drop.
+        after: what a repair made of that.
         test_sets: clean and poisoned; none in the job of a search.
         answers: on the test sets, `label_clean`, `badnet_clean`, `repaired_clean` and the same of
             `poisoned`, each (n,).
     """
 
     record: Record
-    badnet: keras.Model
-    repaired: keras.Model
+    network: Network
+    removed: Sequence[int]
+    after: Repaired | None
     test_sets: Mapping[str, ImageSet]
     answers: Mapping[str, NDArray[np.integer]]
+
+    @property
+    def badnet(self) -> keras.Model:
+        """B."""
+        return self.network.model
+
+    @property
+    def repaired(self) -> keras.Model:
+        """B'."""
+        return self.after.model if self.after else self.network.pruned(self.removed)
+
+    def file(self, name: str) -> bytes:
+        """One of `saved.NAMES`."""
+        if self.after:
+            return self.after.file(name, self.network)
+        return self.network.file(name, self.removed)
 
 
 def run(config: Config) -> Repair:
@@ -90,17 +111,12 @@ def run(config: Config) -> Repair:
         with ThreadPoolExecutor() as pool:
             read = partial(files.digest, memory=config.digest_folder)
             *_, badnet_digest = digests = [*pool.map(read, inputs.paths)]
-    with clock.stage("network"):
-        network = load(inputs.badnet, badnet_digest, config.layers)
-        try:
-            watch.check()
-        except DataError:
-            load.cache_clear()  # what was loaded may be of another digest
-            raise
-        classes = network.engine.classes
-        sets = datasets.prepare(config, inputs, sets, network.model.input_shape, classes)
-    named = {name: one.digest(config.digest_folder) for name, one in sets.items()}
     cache = shared(config.cache_folder, config.cache.max_gb)
+    with clock.stage("network"):
+        network = load(inputs.badnet, badnet_digest, config.layers, cache)
+        classes = network.classes
+        sets = datasets.prepare(config, inputs, sets, network.input_shape, classes)
+    named = {name: one.digest(config.digest_folder) for name, one in sets.items()}
     with clock.stage("activations"):
         subjects = open_subjects(sets, named, network, config.dataset.scale, cache, watch)
         _refuse_mismatch(subjects["clean_valid"], sets["clean_valid"], config)
@@ -120,12 +136,9 @@ def run(config: Config) -> Repair:
         stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
         removed = trace.channels[: stop.pruned]
     with clock.stage("repair"):
-        from sweep.models import surgery
-
         before = {name: subject.answers(removed) for name, subject in subjects.items()}
         _guard(trace, stop.pruned, dict(evaluation.figures(subjects, sets, before, classes)))
-        pruned = surgery.prune(network.model, network.engine.sites, removed)
-        after = repair(config, subjects["clean_valid"], sets["clean_valid"], pruned, cache)
+        after = repair(config, subjects["clean_valid"], sets["clean_valid"], removed, cache)
         answers = after.answer(subjects, sets) if after else before
     with clock.stage("evaluation"):
         figures = dict(evaluation.figures(subjects, sets, answers, classes))
@@ -140,7 +153,7 @@ def run(config: Config) -> Repair:
         "badnet": {
             "file": str(inputs.badnet),
             "sha256": badnet_digest,
-            **surgery.describe(network.model),
+            **network.described,
         },
         "sets": {
             name: {
@@ -156,7 +169,7 @@ def run(config: Config) -> Repair:
             for name, subject in subjects.items()
             if name.startswith("poisoned")
         },
-        "incremental": network.engine.incremental,
+        "incremental": network.incremental,
     }
     details = Details(
         scores,
@@ -172,8 +185,9 @@ def run(config: Config) -> Repair:
     test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
     return Repair(
         record,
-        network.model,
-        after.model if after else pruned,
+        network,
+        removed,
+        after,
         test_sets,
         dict(evaluation.test_answers(subjects, answers)),
     )
@@ -185,8 +199,14 @@ def _refuse_mismatch(clean: Subject, images: ImageSet, config: Config) -> None:
     if right.rate >= _STRONG:
         return
     network, scale = clean.network, config.dataset.scale
-    found = mismatch.explain(lambda x: np.argmax(network.model(x), axis=1), images, scale)
-    constant = max(1 / network.engine.classes, np.bincount(clean.labels).max() / clean.total)
+
+    def explain(path: Path) -> None:
+        answer = lambda x: np.argmax(network.model(x), axis=1)  # noqa: E731
+        path.write_text(mismatch.explain(answer, images, scale) or "", encoding="utf-8")
+
+    key = array_key("mismatch", code("sweep.data.mismatch"), clean.key, clean.label_key, scale)
+    found = cached_file(clean.cache, key, "mismatch.txt", explain).decode()
+    constant = max(1 / network.classes, np.bincount(clean.labels).max() / clean.total)
     chance = right.rate < constant + 0.1 * (1 - constant)
     if found or chance:
         rule = (

@@ -5,53 +5,27 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.base import files, tensorflow_runtime
-from sweep.base.cache import CODE_DIGITS
+from sweep.base import files
 from sweep.base.progress import track
-from sweep.jobs.identity import code_key
+from sweep.jobs.network import array_key, code
 from sweep.pruning import curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import keras
     from numpy.typing import NDArray
 
     from sweep.base.cache import Cache
     from sweep.data.image_set import ImageSet
     from sweep.jobs.inputs import Watch
-    from sweep.pruning.walk import Engine
+    from sweep.jobs.network import Network
     from sweep.results.records import Curve
-
-
-def code(*used: str) -> str:
-    """Goes into the keys of cached arrays, so that other code's are not taken for ours."""
-    return code_key("sweep.jobs.subject", *used)
-
-
-def array_key(kind: str, own_code: str, *parts: object) -> str:
-    """A name for a cached array, which begins as that of the code here does.
-
-    By its beginning `sweep.clean` sees which arrays are of other code.
-    """
-    return code()[:CODE_DIGITS] + files.key(kind, own_code, *parts)[CODE_DIGITS:]
-
-
-@dataclass(frozen=True)
-class Network:
-    """B, ready to be cut; made once per process and content."""
-
-    model: keras.Model
-    engine: Engine
-    front_key: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -106,12 +80,11 @@ class Subject:
 
     def alive(self) -> NDArray[np.bool_]:
         """Whether each channel ever differs from its removed value on the set, (C,)."""
-        engine = self.network.engine
-        if len(engine.sites) > 1:  # a channel that sleeps now may wake when an earlier one goes
-            return np.ones(engine.channels, bool)
+        if self.network.cuts > 1:  # a channel that sleeps now may wake when an earlier one goes
+            return np.ones(self.network.channels, bool)
 
         def make(path: Path, _: object) -> None:
-            np.save(path, engine.awake(self.activations).any(axis=0))
+            np.save(path, self.network.engine.awake(self.activations).any(axis=0))
 
         found: Any = self.cache.array("alive", array_key("alive", code(), self.key), make)
         return np.asarray(found)
@@ -132,25 +105,6 @@ def count_clean(poisoned: Subject, clean: Subject) -> int:
     sets = [(one.key, one.label_key) for one in (poisoned, clean)]
     found: Any = poisoned.cache.array("repeats", array_key("repeats", code(), sets), make)
     return int(found[0])
-
-
-@lru_cache(maxsize=2)
-def load(path: Path, _digest: str, layers: tuple[str, ...]) -> Network:
-    """B, to be cut at some layers; the digest names what the file holds."""
-    tensorflow_runtime.load_tensorflow()
-    from sweep.models.load import load_badnet
-    from sweep.models.sites import choose_sites
-    from sweep.models.surgery import content_key
-    from sweep.pruning.walk import Engine
-
-    model = load_badnet(path)
-    engine = Engine(model, choose_sites(model, layers))
-    return Network(
-        model=model,
-        engine=engine,
-        front_key=content_key(engine.front),
-        key=content_key(model, sites=[site.layer for site in engine.sites]),
-    )
 
 
 def open_subjects(

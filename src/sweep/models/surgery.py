@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,34 +49,56 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
         if layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     for site, local in parts:
-        if site.convolution is None:
-            continue
-        convolution = copy.get_layer(site.convolution)
-        separable = isinstance(convolution, layers.SeparableConv2D)
-        kernel = convolution.pointwise_kernel if separable else convolution.kernel
-        values = ops.convert_to_numpy(kernel).copy()
-        _channels_last(convolution, values)[..., local] = 0
-        kernel.assign(values)
-        if convolution.bias is not None:
-            _zero(convolution.bias, local)
-        for name in site.norms:
-            norm = copy.get_layer(name)
-            _zero(norm.moving_mean, local)
-            if norm.beta is not None:
-                _zero(norm.beta, local)
+        for variable, layer in _variables(copy, site):
+            _change(variable, layer, local, 0)
     return copy
+
+
+def number_channels(model: keras.Model, sites: Sequence[Site]) -> keras.Model:
+    """A copy whose weights are 1 + the number of the channel that is removed with them, or 0.
+
+    Args:
+        model: B.
+        sites: layers whose channels are each made by one convolution.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights([np.zeros_like(values) for values in copy.get_weights()])
+    first = 0
+    for site in sites:
+        channels = np.arange(site.channels)
+        for variable, layer in _variables(copy, site):
+            _change(variable, layer, channels, 1 + first + channels)
+        first += site.channels
+    return copy
+
+
+def _variables(model: keras.Model, site: Site) -> Iterator[tuple[keras.Variable, Any]]:
+    """What is zeroed where a channel of a site is removed, and the layer of a kernel."""
+    if site.convolution is None:
+        return
+    convolution = model.get_layer(site.convolution)
+    separable = isinstance(convolution, layers.SeparableConv2D)
+    yield convolution.pointwise_kernel if separable else convolution.kernel, convolution
+    if convolution.bias is not None:
+        yield convolution.bias, None
+    for name in site.norms:
+        norm = model.get_layer(name)
+        yield norm.moving_mean, None
+        if norm.beta is not None:
+            yield norm.beta, None
+
+
+def _change(variable: keras.Variable, layer: Any, channels: Any, to: Any) -> None:
+    values = ops.convert_to_numpy(variable).copy()
+    view = values if layer is None else _channels_last(layer, values)
+    view[..., channels] = to
+    variable.assign(values)
 
 
 def _mask(site: Site, channels: Sequence[int]) -> layers.Layer:
     scale = np.ones(site.channels)
     scale[channels] = 0
     return layers.Rescaling(scale.tolist(), name=f"{site.layer}_kept", dtype=site.tensor.dtype)
-
-
-def _zero(variable: keras.Variable, channels: Sequence[int]) -> None:
-    values = ops.convert_to_numpy(variable).copy()
-    values[channels] = 0
-    variable.assign(values)
 
 
 def _channels_last(layer: Any, kernel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.base import files
-from sweep.data import hdf5
+from sweep.models import saved
 from sweep.reports import plots
 from sweep.reports.series import series
 from sweep.reports.summary import by_drop, missed, percent, sections, settings_name
@@ -50,9 +50,6 @@ def write(
     Returns:
         The job's record, with the versions and the commit that made it.
     """
-    from sweep.models import keras2
-    from sweep.models.surgery import join_goodnet
-
     folder.mkdir(parents=True, exist_ok=True)
     details = replace(repair.record.full, versions=versions(), git=git)
     record = replace(repair.record, details=details)
@@ -70,15 +67,9 @@ def write(
     found = by_class(repair.answers, facts["badnet"]["classes"])
     files.write_text(folder / "classes.csv", classes_csv(found))
     plots.save(plots.draw_curve(series([record])[0], title), folder / "curve")
-    goodnet = join_goodnet(repair.badnet, repair.repaired)
-    for name, model in (
-        ("repaired.keras", repair.repaired),
-        ("repaired.h5", repair.repaired),
-        ("goodnet.keras", goodnet),
-    ):
-        with files.replacing(folder / name) as draft, hdf5.entered():
-            old = name.endswith(".h5") and keras2.can_save(model)
-            keras2.save(model, draft) if old else model.save(draft)
+    for name in saved.NAMES:
+        with files.replacing(folder / name) as draft:
+            draft.write_bytes(repair.file(name))
     return record
 
 
