@@ -34,6 +34,8 @@ from sweep.models.load import load_badnet
 
 keras = pytest.importorskip("keras")
 
+from keras.src.applications.convnext import LayerScale  # noqa: E402 - after the check for Keras
+
 pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -352,6 +354,22 @@ DESCRIPTIONS: dict[str, tuple[Any, str]] = {
         setting("keras.models", "load_model", "activation"),
         "an activation must be one of",
     ),
+    "network that is downloaded": (
+        call("keras.applications", "ConvNeXtTiny"),
+        "comes from module 'keras.applications'",
+    ),
+    "network of the module of a known layer": (
+        call("keras.src.applications.convnext", "ConvNeXtTiny", True, True, "{secret}"),
+        "Received: 'function' with 'ConvNeXtTiny'",
+    ),
+    "gate of attention": (
+        layer("MultiHeadAttention", num_heads=1, key_dim=1, use_gate=True),
+        "may not have 'use_gate'",
+    ),
+    "heads by the billion": (
+        layer("MultiHeadAttention", num_heads=10**9, key_dim=10**9),
+        "call.* missing|must fit together",
+    ),
     "loading another model": (
         call("keras.saving", "load_model", "{secret}"),
         "comes from module 'keras.saving'",
@@ -547,13 +565,27 @@ def large_image(x: Any) -> Any:
     return keras.layers.AveragePooling2D(10**5)(x)
 
 
-@pytest.mark.parametrize("case", [chain, separable, dilated, large_image])
+def attention(x: Any) -> Any:
+    """What 4,096 positions heed of each other in eight heads: half a gigabyte."""
+    x = keras.layers.Reshape((64 * 64, 3))(x)
+    x = keras.layers.MultiHeadAttention(8, 2)(x, x)
+    return keras.layers.Reshape((64, 64, 3))(x)
+
+
+def learnt(x: Any) -> Any:
+    """Numbers that become a setting, which takes many times their room."""
+    x = keras.layers.Reshape((1, 1, 1024 * 2048))(keras.layers.UpSampling2D(32)(x)[:, :1024, :, 0])
+    x = LayerScale(1.0, 1024 * 2048)(x)
+    return keras.layers.Reshape((1024, 1024, 2))(x)
+
+
+@pytest.mark.parametrize("case", [chain, separable, dilated, attention, learnt, large_image])
 def test_layers_that_swell(tmp_path: Path, canary: Canary, case: Any) -> None:
     image = keras.Input((10**5, 10**5, 3) if case is large_image else (64, 64, 3))
     x = keras.layers.GlobalAveragePooling2D()(case(image))
     path = tmp_path / "evil.keras"
     keras.Model(image, keras.layers.Dense(2)(x)).save(path)
-    refused(path, canary, "may put out .* numbers for an image")
+    refused(path, canary, "may put out .* numbers for an image|has learnt may be .* numbers")
 
 
 TEXTS = {
@@ -933,6 +965,19 @@ def test_a_link_on_the_way(tmp_path: Path, canary: Canary, group: str, link: str
     if config:
         path = write_keras(tmp_path / "evil.keras", config, path.read_bytes())
     refused(path, canary, f"{link} link at '/{group}'")
+
+
+@pytest.mark.parametrize("place", ["layers/dense", "layers/dense/vars"])
+def test_numbers_where_a_group_should_be(tmp_path: Path, canary: Canary, place: str) -> None:
+    """Numbers in place of a layer's group."""
+    config, weights = parts(tmp_path)
+    path = tmp_path / "weights.h5"
+    path.write_bytes(weights)
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        file[place] = np.zeros(3)
+    path = write_keras(tmp_path / "evil.keras", config, path.read_bytes())
+    refused(path, canary, "0 weights of layer 'out', which has 2|0 layers of the kind dense")
 
 
 def test_an_attribute_that_swells(tmp_path: Path, canary: Canary) -> None:

@@ -17,6 +17,7 @@ from sweep.base.errors import ModelError
 keras = pytest.importorskip("keras")
 
 from keras import layers  # noqa: E402 - after the check for Keras
+from keras.src.applications.convnext import LayerScale  # noqa: E402
 
 from sweep.models.layers import KINDS  # noqa: E402
 from sweep.models.load import load_badnet  # noqa: E402
@@ -56,6 +57,8 @@ MAPS = {
     "PReLU": lambda d: {"shared_axes": d.choice((None, [1, 2]))},
     "ReLU": lambda d: {"max_value": d.choice((None, 1.0)), "threshold": d.choice((0.0, 0.1))},
     "LayerNormalization": lambda d: {},
+    "LayerScale": lambda d: {"init_values": 1.0, "projection_dim": d.channels},
+    "MultiHeadAttention": lambda d: {"num_heads": 2, "key_dim": 2, "use_bias": d.flag()},
     "MaxPooling2D": lambda d: {"pool_size": 2, "padding": "same", **d.format(0.1)},
     "AlphaDropout": lambda d: {"rate": 0.3},
     "CenterCrop": lambda d: {"height": 3, "width": 2},
@@ -108,30 +111,33 @@ class Draw:
         return {"data_format": "channels_first"} if self.flag(chance) else {}
 
 
-def layer(draw, table, kind=None):
+def layer(draw, table, x, kind=None):
+    """What a layer of some kind makes of a tensor."""
     kind = kind or draw.choice(tuple(table))
+    draw.channels = x.shape[-1]
     made = dict(table[kind](draw))
     if draw.flag(0.02):
         made["dtype"] = draw.choice(("float16", "float64", "mixed_float16"))
-    return getattr(layers, kind)(**made)
+    one = getattr(layers, kind, LayerScale)(**made)
+    return one(x, x) if kind == "MultiHeadAttention" else one(x)
 
 
 def build(draw):
     """A network of three to seven layers, some of them in two branches."""
     image = keras.Input((7, 6, 3))
-    x = layer(draw, MAPS, "Conv2D")(image)
+    x = layer(draw, MAPS, image, "Conv2D")
     for _ in range(draw.rng.integers(1, 5)):
         if draw.flag(0.25):
             join = draw.choice(JOINS)
             other = x if draw.flag() else layers.Conv2D(x.shape[-1], 3, padding="same")(x)
             x = getattr(layers, join)()([layers.Conv2D(x.shape[-1], 1)(x), other])
         else:
-            x = layer(draw, MAPS)(x)
+            x = layer(draw, MAPS, x)
     end = draw.choice(ENDS)
     if end == "bare":
         x = layers.GlobalAveragePooling2D()(layers.Conv2D(CLASSES, 1)(x))
         return keras.Model(image, x)
-    x = layer(draw, FLATTENED)(x)
+    x = layer(draw, FLATTENED, x)
     if draw.flag():
         x = layers.Dense(4, activation=draw.choice(ACTIVATIONS))(x)
     last = {"linear": None, "layer": None}.get(end, end)

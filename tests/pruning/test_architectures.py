@@ -12,6 +12,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from keras import layers  # noqa: E402 - after the check for Keras
+from keras.src.applications.convnext import LayerScale, StochasticDepth  # noqa: E402
 
 from sweep.models.load import load_badnet  # noqa: E402
 from sweep.models.sites import choose_sites, find_sites  # noqa: E402
@@ -21,10 +22,10 @@ from sweep.pruning.walk import Engine  # noqa: E402
 CLASSES = 10
 
 
-def conv(x, filters, size=3, strides=1, kind=layers.Conv2D, **settings):
+def conv(x, filters, size=3, strides=1, kind="Conv2D"):
     """Convolution, normalization and activation."""
-    sizes = (size,) if kind is layers.DepthwiseConv2D else (filters, size)
-    x = kind(*sizes, strides=strides, padding="same", use_bias=False, **settings)(x)
+    sizes = (size,) if kind == "DepthwiseConv2D" else (filters, size)
+    x = getattr(layers, kind)(*sizes, strides=strides, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
@@ -52,7 +53,7 @@ def resnet(x):
 def mobilenet(x):
     x = conv(x, 8, strides=2)
     for _ in range(2):
-        y = conv(conv(x, 16, 1), 0, kind=layers.DepthwiseConv2D)
+        y = conv(conv(x, 16, 1), 0, kind="DepthwiseConv2D")
         x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(8, 1)(y))])
     return head(layers.ReLU(6.0)(x))
 
@@ -75,10 +76,10 @@ def efficientnet(x):
 
 def xception(x):
     x = conv(x, 8)
-    y = conv(x, 12, kind=layers.SeparableConv2D)
+    y = conv(x, 12, kind="SeparableConv2D")
     y = layers.MaxPooling2D(3, strides=2, padding="same")(y)
     x = layers.Add()([y, layers.Conv2D(12, 1, strides=2)(x)])
-    return head(conv(x, 16, kind=layers.SeparableConv2D))
+    return head(conv(x, 16, kind="SeparableConv2D"))
 
 
 def inception(x):
@@ -91,22 +92,31 @@ def convnext(x):
     x = layers.LayerNormalization(epsilon=1e-6)(layers.Conv2D(8, 2, strides=2)(x))
     for _ in range(2):
         y = layers.LayerNormalization()(layers.DepthwiseConv2D(7, padding="same")(x))
-        y = layers.Dense(8)(layers.Dense(16, activation="gelu")(y))
-        x = layers.Add()([x, y])
+        y = LayerScale(1.0, 8)(layers.Dense(8)(layers.Dense(16, activation="gelu")(y)))
+        x = layers.Add()([x, StochasticDepth(0.1)(y)])
     return head(x)
 
 
 def transformer_stem(x):
     x = layers.Conv2D(12, 4, strides=4, name="patches")(x)
     x = layers.LayerNormalization()(layers.Reshape((-1, 12))(x))
+    x = layers.Add()([x, layers.MultiHeadAttention(3, 4, dropout=0.1)(x, x)])
     y = layers.Dense(12)(layers.Dense(24, activation="gelu")(x))
     x = layers.Add()([x, y])
     return layers.Dense(CLASSES)(layers.Flatten()(x))
 
 
+def face_network(x):
+    for filters in (8, 12):
+        x = layers.Conv2D(filters, 3, padding="same")(x)
+        x = layers.MaxPooling2D()(layers.PReLU(shared_axes=[1, 2])(x))
+    x = layers.BatchNormalization(scale=False)(layers.Dense(16)(layers.Flatten()(x)))
+    return layers.Dense(CLASSES, use_bias=False)(layers.PReLU()(x))
+
+
 SMALL = (
     *(vgg, resnet, mobilenet, densenet, efficientnet, xception, inception, convnext),
-    transformer_stem,
+    *(transformer_stem, face_network),
 )
 NAMED = {
     "VGG16": 32,

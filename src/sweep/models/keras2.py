@@ -37,6 +37,7 @@ def can_save(model: keras.Model) -> bool:
     return all(
         ".layers." in type(layer).__module__
         and type(layer).__name__ in KINDS
+        and type(layer).__name__ != "MultiHeadAttention"  # Keras 2 wants to be told its shapes
         and getattr(getattr(layer, "activation", None), "__name__", "") not in _OTHER
         for layer in model.operations
     )

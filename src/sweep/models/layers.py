@@ -23,7 +23,8 @@ class Kind:
     """A layer class of Keras that is known to be inert.
 
     Attributes:
-        name: of the class, as in `keras.layers`.
+        name: of the class, as in `keras.layers`; `keras.applications` has LayerScale and
+            StochasticDepth, which opening a file takes out (`settle` and `identity`).
         settings: arguments of the class, as in Keras 3, that change what it computes.
         weights: names of its variables in Keras' order; `bias:use_bias` is there where the setting
             `use_bias` is true, as it is by default, `mean:~mean` where there is no setting `mean`.
@@ -96,10 +97,19 @@ KINDS = {
         Kind("Identity", identity=True),
         Kind("InputLayer"),
         Kind("LayerNormalization", "axis epsilon center scale", _AFFINE),
+        Kind("LayerScale", "projection_dim", "gamma"),
         Kind("LeakyReLU", "negative_slope", channelwise=True, elementwise=True),
         Kind("MaxPooling2D", _POOL, channelwise=True),
         Kind("Maximum", elementwise=True),
         Kind("Minimum", elementwise=True),
+        Kind(
+            "MultiHeadAttention",
+            "num_heads key_dim value_dim dropout use_bias output_shape attention_axes",
+            " ".join(
+                f"{part}_dense/kernel {part}_dense/bias:use_bias"
+                for part in ("query", "key", "value", "output")
+            ),
+        ),
         Kind("Multiply", elementwise=True),
         Kind("Normalization", "axis mean variance invert", "mean:~mean variance:~mean count:~mean"),
         Kind("PReLU", "shared_axes", "alpha"),
@@ -120,6 +130,7 @@ KINDS = {
         ),
         Kind("Softmax", "axis"),
         Kind("SpatialDropout2D", "rate data_format", channelwise=True, linear=True),
+        Kind("StochasticDepth", identity=True),
         Kind("Subtract", elementwise=True),
         Kind("UnitNormalization", "axis"),
         Kind("UpSampling2D", "size data_format interpolation"),

@@ -29,8 +29,8 @@ _NAME = re.compile(
 )
 # The parts of Keras that only compute: not keras.utils, keras.config, keras.saving and the like.
 _INERT_MODULE = re.compile(
-    r"(tensorflow\.(python\.)?)?(tf_)?keras(\.src)?(\.(activations|backend|constraints|core|dtype_policies"
-    r"|engine|initializers|layers|losses|metrics|mixed_precision|models|ops|optimizers"
+    r"(tensorflow\.(python\.)?)?(tf_)?keras(\.src)?(\.(activations|applications\.convnext|backend|constraints|core"
+    r"|dtype_policies|engine|initializers|layers|losses|metrics|mixed_precision|models|ops|optimizers"
     r"|regularizers|trainers)(\.\w+)*)?|tensorflow\.python\.ops\.init_ops(_v2)?"
 )
 _TRAINING = {"compile_config", "training_config"}

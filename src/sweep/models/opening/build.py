@@ -113,7 +113,7 @@ class _Builder:
         if layer.module == LAYERS:
             settings["name"] = layer.name
         if self.trial:  # the state of random layers cannot be made on trial
-            settings |= {key: 0.0 for key in ("rate", "stddev") if key in settings}
+            settings |= {key: 0.0 for key in ("rate", "stddev", "dropout") if key in settings}
         return getattr(import_module(layer.module), layer.kind)(**settings)
 
     def _fill(self, layer: Layer, made: Any) -> None:
@@ -131,7 +131,7 @@ class _Builder:
         layer = call.layer
         held = prod(size or 1 for size in self._made[call].shape[1:])
         if layer.kind == "SeparableConv2D":
-            # Its first half puts out more than is seen from outside.
+            # What its first half puts out is not seen from outside.
             filters = self._layers[id(layer)].filters
             held = held // filters * max(filters, layer.weights[1].shape[2])
         made: Any = self._layers.get(id(layer))
@@ -140,6 +140,13 @@ class _Builder:
             height, width, channels = self._made[call.args[0]].shape[1:]
             (rows, columns), (down, right) = made.kernel_size, made.dilation_rate
             held = max(held, (height + rows * down) * (width + columns * right) * channels)
+        if layer.kind == "MultiHeadAttention":
+            # So are its heads, and how much each position heeds each other one.
+            queries, values = (
+                prod(size or 1 for size in self._made[one].shape[1:-1]) for one in call.args[:2]
+            )
+            room = queries * values + (queries + 2 * values) * max(made.key_dim, made.value_dim)
+            held = max(held, made.num_heads * room)
         self._held += held
         if held > _ACTIVATIONS or self._held > _ALL_ACTIVATIONS:
             raise ModelError(

@@ -9,12 +9,12 @@ import numpy as np
 from sweep.data.hdf5 import shown
 from sweep.models.layers import words
 from sweep.models.opening.allowlist import DEPTH, UnsafeError, listed, plain
-from sweep.models.opening.network import Ref
+from sweep.models.opening.network import LAYERS, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sweep.models.opening.network import Node
+    from sweep.models.opening.network import Layer, Node
 
 _DTYPES = words("bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64")
 
@@ -81,15 +81,18 @@ def _old_slice(value: Any, name: str) -> Any:
     return ... if value == {"class_name": "__ellipsis__"} else plain(value, name)
 
 
-def called(args: list[Any], kwargs: dict[str, Any], operation: bool, name: str) -> Node:
+def called(args: list[Any], kwargs: dict[str, Any], layer: Layer) -> Node:
     """A call without what inference has no use for; operations take everything by place."""
     unused = ("training", "mask", "name")
     kept = {k: v for k, v in kwargs.items() if k not in unused and v is not None}
-    if operation:  # TensorFlow's names for the second argument are not Keras'
+    if layer.kind == "MultiHeadAttention":
+        tensors = [kept.pop(k) for k in ("query", "value", "key") if isinstance(kept.get(k), Ref)]
+        args, kept = [*args, *tensors], {k: v for k, v in kept.items() if v is not False}
+    if layer.module != LAYERS:  # TensorFlow's names for the second argument are not Keras'
         return [*args, *(kept.pop(k) for k in ("y", "bias", "slice_spec") if k in kept)], kept
     if kept:
         raise UnsafeError(
-            f"layer {shown(name)} must be called with tensors alone. Received: "
+            f"layer {shown(layer.name)} must be called with tensors alone. Received: "
             f"{shown(', '.join(kept))}. Export the model without it."
         )
     return args, {}

@@ -114,8 +114,7 @@ def _item(
         network.nodes, network.trainable = nodes, inner.get("trainable") is not False
         return network, calls * inside
     layer = _layer(kind, name, entry.get("module"), inner, version)
-    operation = layer.module != LAYERS
-    layer.nodes = [called(args, kwargs, operation, name) for args, kwargs in nodes]
+    layer.nodes = [called(args, kwargs, layer) for args, kwargs in nodes]
     layer.trainable, layer.models = inner.get("trainable") is not False, models
     return layer, calls
 

@@ -28,7 +28,7 @@ _UNUSED = re.compile(
     r"name|trainable|autocast|seed|noise_shape|synchronized|fused|lora_alpha|build_.*|optional|"
     r"batch(_input)?_shape|input_(shape|dtype|dim|spec)|(init|activity|[Wb])(_.*)?|(beta|gamma)_init|"
     r"implementation|momentum|renorm_.*|virtual_batch_size|.*_(initializer|regularizer|constraint)|"
-    r"mode(_type)?|(output|arguments|dot)_.*"
+    r"mode(_type)?|(output|arguments|dot)_.*|(query|key|value)_shape|softmax_robust_masking"
 )
 _DTYPES = words("bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64 bfloat16")
 

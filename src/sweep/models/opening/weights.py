@@ -17,10 +17,11 @@ import numpy as np
 from sweep.base.errors import ModelError
 from sweep.data import hdf5
 from sweep.models.layers import STATE
+from sweep.models.opening.allowlist import UnsafeError
 from sweep.models.opening.network import Layer, Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,6 +34,8 @@ RATIO = 32
 # Where versions of Keras keep the groups of a model's layers.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies", "_layers")
 _KERNELS = ("Conv2D", "Conv2DTranspose")
+# Numbers that become a setting take ten times the room.
+_LEARNT = 1 << 20
 
 
 class Weights:
@@ -138,23 +141,20 @@ def fill_from_store(network: Network, weights: Weights, group: h5py.Group) -> No
             if isinstance(item, Network):
                 fill_from_store(item, weights, held)
                 continue
-            stored = held.get("vars", {})
+            stored = _stored(held, item.variables)
             if len(stored) != len(item.variables):
                 raise weights.misfit(
                     f"{len(stored)} weights of layer {hdf5.shown(item.name)}, which has "
                     f"{len(item.variables)}"
                 )
-            item.weights = [
-                weights.read(stored.get(str(i)), f"{held.name}/vars/{i}")
-                for i in range(len(stored))
-            ]
+            item.weights = [weights.read(values, place) for place, values in stored.items()]
 
 
 def settle(network: Network, version: int = 3, backend: str | None = None) -> None:
     """Turn weights to what Keras has now.
 
     Keras 1 stored kernels of channels-first layers as (filters, channels, rows, columns), Theano
-    turns them by 180 degrees, and what Normalization has learnt becomes a setting.
+    turns them by 180 degrees, and what Normalization and LayerScale have learnt becomes a setting.
 
     Args:
         network: whose layers have their weights.
@@ -169,10 +169,35 @@ def settle(network: Network, version: int = 3, backend: str | None = None) -> No
             if version == 1 and layer.kind == "Conv2DTranspose":
                 kernel = kernel.transpose(0, 1, 3, 2)
             layer.weights[0] = kernel[::-1, ::-1] if backend == "theano" else kernel
-        if layer.kind == "Normalization" and layer.weights:
-            mean, variance, _ = layer.weights
-            layer.settings |= {"mean": mean.tolist(), "variance": variance.tolist()}
-            layer.weights = []
+        if layer.kind in ("LayerScale", "Normalization") and layer.weights:
+            numbers = sum(values.size for values in layer.weights)
+            if numbers > _LEARNT:
+                raise UnsafeError(
+                    f"what a {layer.kind} has learnt may be {_LEARNT:,} numbers. Received: "
+                    f"{numbers:,} in layer {hdf5.shown(layer.name)}. Do not use this file."
+                )
+            learnt, layer.weights = [values.tolist() for values in layer.weights], []
+            if layer.kind == "LayerScale":
+                layer.kind, layer.settings = "Rescaling", {"scale": learnt[0]}
+            else:
+                layer.settings |= {"mean": learnt[0], "variance": learnt[1]}
+
+
+def _stored(group: Any, variables: Sequence[str]) -> dict[str, Any]:
+    """A layer's datasets by their place; the variable `query_dense/bias` is of an inner layer."""
+    found: dict[str, Any] = {}
+    for inner in dict.fromkeys(name.rpartition("/")[0] for name in variables):
+        held = _group(group)
+        if inner:
+            held = _group(held.get(inner, held.get(f"_{inner}")))
+        numbers = _group(held.get("vars"))
+        places = [f"{group.name}/{inner}/vars/{i}" for i in range(len(numbers))]
+        found |= {place: numbers.get(str(i)) for i, place in enumerate(places)}
+    return found
+
+
+def _group(item: Any) -> Any:
+    return item if isinstance(item, h5py.Group) else {}
 
 
 def _leaves(item: Layer | Network) -> list[Layer]:
