@@ -52,6 +52,15 @@ def test_pure_modules_know_no_framework(name):
     assert not {top.split(".")[0] for top in imports(path, lazy=False)} & HEAVY
 
 
+def test_folders_and_modules_are_read_in_one_sitting():
+    """An attack is a file of its own, so there may be more of them."""
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}:
+        modules = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert len(modules) <= (14 if folder.name == "attacks" else 10), folder
+        for path in modules:
+            assert len(path.read_text().splitlines()) <= 300, path
+
+
 def test_mlflow_is_known_in_one_folder():
     users = {
         path.relative_to(PACKAGE).parts[0]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sweep.data.image_set import open_set, write_set
-from sweep.jobs import config, pipeline
+from sweep.jobs import config, pipeline, rules
 
 LAB = os.environ.get("BADNET_LAB_DIR")
 pytestmark = pytest.mark.skipif(LAB is None, reason="BADNET_LAB_DIR does not name the lab's files")
@@ -40,7 +40,7 @@ def configured(data, model="bd_net.h5", **settings):
         paths=config.Paths(str(data), str(data / "mlruns")),
         **settings,
     )
-    config.check(result)
+    rules.check(result)
     return result
 
 

@@ -189,7 +189,9 @@ def test_the_report_sorts_and_tells_values(page, sweep):
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(sweep[3].as_uri())
     heading = page.get_by_role("button", name="G accuracy")
-    cells = page.locator("table.sortable tbody tr td:nth-child(4)")
+    names = page.locator("table.sortable thead th").all_inner_texts()
+    place = names.index("G accuracy") + 1
+    cells = page.locator(f"table.sortable tbody tr td:nth-child({place})")
     for way in (1, -1):
         heading.click()
         shown = [float(text) for text in cells.all_inner_texts()]

@@ -7,7 +7,7 @@ import pytest
 
 from sweep import criteria
 from sweep.base.errors import ConfigError
-from sweep.criteria.blend import _ranks
+from sweep.pruning.order import mean_ranks
 
 WEIGHTS = "criterion.params.weights"
 
@@ -65,14 +65,14 @@ def test_what_a_choice_sees(name, params, sees):
 @pytest.mark.parametrize(
     ("scores", "ranks"),
     [
-        ([3, 1, 2], [1, 0, 0.5]),
-        ([0, 0, 5, 7], [1 / 6, 1 / 6, 2 / 3, 1]),
-        ([2, 2, 2], [0.5, 0.5, 0.5]),
+        ([3, 1, 2], [2, 0, 1]),
+        ([0, 0, 5, 7], [0.5, 0.5, 2, 3]),
+        ([2, 2, 2], [1, 1, 1]),
         ([4], [0]),
     ],
 )
 def test_equal_scores_share_their_mean_rank(scores, ranks):
-    np.testing.assert_allclose(_ranks(np.array(scores, float)), ranks)
+    np.testing.assert_allclose(mean_ranks(np.array(scores, float)), ranks)
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def shown():
 
 def test_a_blend_is_the_weighted_sum_of_ranks(shown):
     members = {"l1": 1.0, "mean_activation": -0.5, "tac": 0}
-    expected = _ranks(criteria.score("l1", shown, {}))
-    expected = expected - 0.5 * _ranks(criteria.score("mean_activation", shown, {}))
+    expected = mean_ranks(criteria.score("l1", shown, {})) / 4
+    expected -= 0.5 * mean_ranks(criteria.score("mean_activation", shown, {})) / 4
     np.testing.assert_allclose(criteria.score("blend", shown, {"weights": members}), expected)
 
 

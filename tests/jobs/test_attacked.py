@@ -7,7 +7,7 @@ from PIL import Image
 from sweep.attacks import standin, triggers
 from sweep.base.errors import ConfigError, DataError
 from sweep.data.image_set import open_set, open_sets, write_set
-from sweep.jobs import config, identity, inputs, pipeline
+from sweep.jobs import config, identity, inputs, pipeline, rules
 from sweep.models import deepid
 
 keras = pytest.importorskip("keras")
@@ -50,7 +50,7 @@ def configured(place, poisoned=None, **settings):
         paths=config.Paths(str(place / "data"), str(place / "mlruns")),
         **settings,
     )
-    config.check(job)
+    rules.check(job)
     return job
 
 

@@ -271,7 +271,7 @@ def test_an_artifact_that_is_not_there_is_none(store):
 
 
 def test_a_store_that_is_lost_is_no_run_without_files(store, monkeypatch):
-    from sweep.base import retry
+    from sweep.tracking import retry
 
     with store.run("one", {}) as run_id:
         store.client.log_text(run_id, "a", "a.txt")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from sweep.base import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +22,8 @@ _LOG = logging.getLogger("sweep")
 _Item = TypeVar("_Item")
 
 
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 # Without a terminal a line is printed this often at the most.
 _LINE_SECONDS = 10.0
 
@@ -132,12 +134,30 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         """Measure the block as a stage; a stage that is entered again adds up."""
         start = time.perf_counter()
-        memory.forget_peak()
+        _forget_peak()
         try:
             with bar(name):
                 yield
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
-            self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), memory.peak_bytes())
+            self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), _peak_bytes())
             _LOG.info("%s: %.2f s", name, spent)
+
+
+def _forget_peak() -> None:
+    """Start a new measurement, where the system can; elsewhere the peak is that of the process."""
+    with suppress(OSError):
+        _CLEAR.write_text("5")
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory since `_forget_peak`, in bytes."""
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))

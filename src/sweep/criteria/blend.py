@@ -12,6 +12,7 @@ import numpy as np
 from sweep.base.errors import ConfigError
 from sweep.criteria.evidence import KINDS
 from sweep.criteria.registry import criterion, find, score, sees
+from sweep.pruning.order import mean_ranks
 
 if TYPE_CHECKING:
     from sweep.criteria.evidence import Scores, Weights
@@ -75,12 +76,5 @@ def blend(evidence: Weights, weights: Mapping[str, float] | None = None) -> Scor
     """
     total = np.zeros(evidence.channels)
     for name, share in _members(weights).items():
-        total += share * _ranks(score(name, evidence, {}))
+        total += share * mean_ranks(score(name, evidence, {})) / max(evidence.channels - 1, 1)
     return total
-
-
-def _ranks(scores: Scores) -> Scores:
-    """Ranks from 0 to 1, equal scores sharing their mean rank."""
-    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    means = np.cumsum(sizes) - (sizes + 1) / 2
-    return np.asarray(means[group] / max(len(scores) - 1, 1), np.float64)

@@ -1,15 +1,12 @@
-"""The typed configuration, and the rules that a value must keep before any job starts.
+"""The typed configuration.
 
 Hydra composes it from `conf`; importing this module costs neither TensorFlow nor MLflow.
 """
 
 # Hydra reads the annotations, so they must not be strings.
 # ruff: noqa: RUF009 - `_setting` gives fields
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from math import isfinite
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sweep import attacks, criteria, repairs
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
+from sweep.jobs import rules
 from sweep.models import networks
 
 _PACKAGE = Path(__file__).parents[1]
@@ -29,7 +27,6 @@ _CHECKOUT = _PACKAGE.parent.parent
 # What does not change a result: places, tracking, limits, what to do with a job.
 _UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
 _LATER = ("trigger", "trigger_at", "target")
-ALL_TO_ALL = "all_to_all"
 
 
 class Ordering(Enum):
@@ -265,113 +262,8 @@ def typed(composed: DictConfig) -> Config:
         ) from error
     if not isinstance(config, Config):
         raise TypeError(f"composed without the schema: {type(config)}")
-    check(config)
+    rules.check(config)
     return config
-
-
-# What to type instead of a value that breaks its rule.
-_HINTS: dict[str, Callable[[Any], str]] = {
-    "drop": lambda value: f" {value:g}% is {value / 100:g}." if 1 <= value < 100 else ""
-}
-_FRACTION: tuple[Callable[[Any], bool], str] = (
-    lambda value: 0 < value < 1,
-    "lie between 0 and 1, both excluded",
-)
-_POSITIVE: tuple[Callable[[Any], bool], str] = (
-    lambda value: isfinite(value) and value > 0,
-    "be a positive number",
-)
-
-
-def _at_least(least: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value >= least, f"be at least {least}"
-
-
-# What each setting must be, beyond its type.
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "drop": _FRACTION,
-    "seed": (lambda value: 0 <= value < 2**32, "be a whole number in 0..4294967295"),
-    "dataset.scale": _POSITIVE,
-    "defender.images": (
-        lambda value: 0 < value <= 1 or (value >= 2 and value == int(value)),
-        "be a fraction above 0 and at most 1, or a whole number of at least 2",
-    ),
-    "cache.max_gb": _POSITIVE,
-    "tracking.experiment": (bool, "not be empty"),
-}
-_STANDIN_RULES = {
-    "dataset.identities": _at_least(2),
-    "dataset.poison_rate": _FRACTION,
-    "dataset.learning_rate": _POSITIVE,
-} | {f"dataset.{name}": _at_least(1) for name in ("train", "valid", "test", "epochs", "batch_size")}
-
-
-def check(config: Config) -> None:
-    """Hold a configuration to the rules that its types do not express.
-
-    Raises:
-        ConfigError: the first rule that is broken, with what was received.
-    """
-    rules = _RULES | (_STANDIN_RULES if isinstance(config.dataset, StandinDataset) else {})
-    for name, (holds, rule) in rules.items():
-        value = attrgetter(name)(config)
-        if not holds(value):
-            hint = _HINTS.get(name, lambda _: "")(value)
-            raise ConfigError(f"{name} must {rule}. Received: {name}={value}.{hint}")
-    if {type(name) for name in config.layers} != {str} or "" in config.layers:
-        raise ConfigError(
-            "layer must be the name of a layer, or a list of names. "
-            f"Received: layer={config.layer}."
-        )
-    _check_trigger(config)
-    name, params = config.criterion.name, config.criterion.params
-    criteria.check(name, params)
-    repairs.check(config.repair.name, config.repair.params)
-    attacks.check(config.attack.name, config.attack.params)
-    networks.find(config.network.name)
-    kinds = attacks.find(config.attack.name).poisoning.triggers
-    if isinstance(config.dataset, StandinDataset) and config.dataset.identities < len(kinds):
-        raise ConfigError(
-            f"dataset.identities must be at least {len(kinds)} with attack={config.attack.name}, a "
-            f"target for each trigger. Received: dataset.identities={config.dataset.identities}."
-        )
-    if config.objective is Objective.clean_only and criteria.sees(name, params) == "oracle":
-        raise ConfigError(
-            "objective=clean_only must use nothing that a defender lacks, but this criterion sees "
-            f"poisoned images. Received: criterion={name}. Take objective=oracle or another."
-        )
-
-
-def _check_trigger(config: Config) -> None:
-    whole = type(config.target) is int and config.target >= 0
-    if not (whole or config.target in {None, ALL_TO_ALL}):
-        raise ConfigError(
-            f"target must be a class, from 0, or {ALL_TO_ALL}. Received: target={config.target}."
-        )
-    if bool(config.trigger) != (config.target is not None) and config.target != ALL_TO_ALL:
-        given = f"trigger={config.trigger}" if config.trigger else f"target={config.target}"
-        raise ConfigError(
-            f"trigger and target must be given together. Received: {given} alone. "
-            "Add trigger=FILE.png or target=CLASS."
-        )
-    if config.trigger_at and (len(config.trigger_at) != 2 or not config.trigger):
-        raise ConfigError(
-            "trigger_at must be [ROW,COLUMN], and goes with trigger. "
-            f"Received: trigger_at={config.trigger_at}."
-        )
-    poisoned = (config.dataset.poisoned_valid, config.dataset.poisoned_test)
-    for value in poisoned:
-        if not isinstance(value, str | dict | None):
-            raise ConfigError(
-                "a poisoned set must be a file, or {NAME: FILE, ...} with a file for each trigger. "
-                f"Received: {value}."
-            )
-    if config.trigger and any(poisoned) and config.dataset.name != "lab":
-        raise ConfigError(
-            "trigger makes the poisoned sets, so none may be given. Received: "
-            f"trigger={config.trigger} and dataset.poisoned_valid or dataset.poisoned_test. "
-            "Leave one of them out."
-        )
 
 
 def describe(config: Config) -> dict[str, object]:

@@ -15,7 +15,8 @@ from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data import derived
 from sweep.data.fit import fit
 from sweep.data.image_set import open_sets
-from sweep.jobs.config import ALL_TO_ALL, Objective, StandinDataset
+from sweep.jobs.config import Objective, StandinDataset
+from sweep.jobs.rules import ALL_TO_ALL
 from sweep.models.load import read_badnet
 
 if TYPE_CHECKING:

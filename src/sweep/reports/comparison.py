@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.base import files
+from sweep.pruning.order import mean_ranks
 from sweep.reports.summary import drop_of, is_baseline, missed, network_of, sees, swept
 from sweep.reports.tables import Table, inert, to_csv, to_markdown
 from sweep.results import paired
@@ -230,19 +231,9 @@ def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
     scores = {f"{_criterion(job)}{_mark(job)}": job.full.scores for job in reversed(jobs)}
     names = sorted(scores)
     with np.errstate(invalid="ignore"):  # of scores that are all alike
-        rho = np.atleast_2d(np.corrcoef([_ranks(scores[name]) for name in names]))
+        rho = np.atleast_2d(np.corrcoef([mean_ranks(scores[name]) for name in names]))
     np.fill_diagonal(rho, 1)
     return names, rho
-
-
-def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each score's place from the least; equal ones share the mean of their places.
-
-    As `scipy.stats.rankdata`, which takes a second to load and microseconds to work.
-    """
-    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
-    return ranks
 
 
 def by_layer(jobs: Sequence[Record]) -> list[tuple[str, list[Record]]]:

@@ -121,7 +121,11 @@ def _table(jobs: Sequence[Record]) -> Table:
     names = ["ordering", *summary.swept(jobs)] + ["seed"] * summary.several_seeds(jobs)
     lines = []
     for job in sorted(jobs, key=lambda job: merit([job])) if len(jobs) > _MANY else jobs:
-        words = [_word(job.settings.get(name)) for name in names]
+        oracle = " (oracle)" if summary.sees(job) == "oracle" else ""
+        words = [
+            _word(job.settings.get(name)) + (oracle if name == "criterion" else "")
+            for name in names
+        ]
         stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
         lines.append(
             [*words, f"{100 * summary.drop_of(job):g}%", *_cells([job], jobs), stop, job.run_id]

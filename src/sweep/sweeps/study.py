@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.base.errors import ConfigError, StoreError
 from sweep.base.processes import beating, is_gone, own_process
 from sweep.base.redact import without_password
-from sweep.base.retry import Retrying
+from sweep.tracking.retry import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ from sweep.tracking.backends.runs import Query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweep.base.retry import Retrying
     from sweep.tracking.backends.runs import Run
+    from sweep.tracking.retry import Retrying
 
 _READERS = 8
 

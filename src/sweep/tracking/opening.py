@@ -12,10 +12,10 @@ from filelock import FileLock
 from sweep.base import files
 from sweep.base.errors import StoreError
 from sweep.base.redact import split_login, without_password
-from sweep.base.retry import Retrying
 from sweep.tracking.backends import database
 from sweep.tracking.backends.by_sqlite import REVISION, BySqlite
 from sweep.tracking.backends.failures import not_written, of_store, passes, passes_here
+from sweep.tracking.retry import Retrying
 from sweep.tracking.store import PATIENCE, Store
 from sweep.tracking.view import VIEW, view
 

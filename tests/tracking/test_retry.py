@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweep.base.retry import Retrying
+from sweep.tracking.retry import Retrying
 
 
 def test_patience_ends_and_is_for_passing_errors_only():
