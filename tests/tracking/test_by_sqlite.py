@@ -1,6 +1,7 @@
 """Runs written in place are what MLflow's client writes, and need no MLflow."""
 
 import math
+import shutil
 import subprocess
 import sys
 
@@ -126,3 +127,22 @@ def test_the_best_job_is_chosen_on_validation(jobs):
         "G ASR": best.figures["goodnet/test_asr"].rate,
     }
     assert contents.best([]) is None
+
+
+def test_the_log_of_a_database_is_copied_once_at_the_end_of_a_run(mlruns):
+    store = opening.open_store(mlruns, "test")
+    log = mlruns / "mlflow.db-wal"
+    with store.run("job", {"sweep.kind": "job"}) as run_id:
+        store.tag(run_id, {"a": "b"})
+        assert log.stat().st_size > 0
+    assert not log.exists()  # a copy of the database alone is whole
+
+
+def test_a_store_that_is_moved_while_it_is_held_is_not_written_where_it_was(mlruns, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    with database.held(database.path(mlruns)):
+        shutil.move(mlruns, elsewhere)
+    assert not mlruns.exists()
+    assert database.revision(database.path(elsewhere)) == REVISION
+    with database.held(database.path(mlruns)):
+        assert not mlruns.exists()

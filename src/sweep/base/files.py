@@ -21,11 +21,11 @@ _SETTLED_SECONDS = 2.0
 
 
 @contextmanager
-def replacing(path: Path, *, parents: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, parents: bool = True, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
     The file (or folder) appears under its name whole or not at all, whatever happens on the way.
-    Without `parents` its folder must be there.
+    Without `parents` its folder must be there; without `sync` its name may be lost with the power.
     """
     if parents:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,8 @@ def replacing(path: Path, *, parents: bool = True) -> Iterator[Path]:
         yield draft
         _write_through(draft)
         draft.replace(path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except BaseException:
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
@@ -76,11 +77,13 @@ def link_all(source: Path, target: Path) -> None:
             place.mkdir(exist_ok=True)
         else:
             link(path, place)
+    for folder in {target, *(path for path in target.rglob("*") if path.is_dir())}:
+        _sync(folder)
 
 
 def link(source: Path, target: Path) -> None:
     """Have a file under a second name, whole or not at all; on another disk it is copied."""
-    with replacing(target, parents=False) as draft:
+    with replacing(target, parents=False, sync=False) as draft:
         target.unlink(missing_ok=True)  # to rename a file over its other name would do nothing
         try:
             os.link(source, draft)

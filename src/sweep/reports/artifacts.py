@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.base import files
 from sweep.models import saved
 from sweep.reports import plots
 from sweep.reports.series import series
@@ -41,7 +40,7 @@ def write(
     """Write every artifact of a job; that of a search keeps its result, curve and settings alone.
 
     Args:
-        folder: where to.
+        folder: where to; drafts, which the store has on its disk before it shows them.
         repair: what the job made.
         title: the job's name.
         composed: the configuration as YAML.
@@ -53,24 +52,25 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     details = replace(repair.record.full, versions=versions(), git=git)
     record = replace(repair.record, details=details)
-    files.write_text(folder / "config.yaml", composed)
-    files.write_text(folder / "curve.csv", curve_csv(details))
-    files.write_text(folder / "result.json", record.to_json())
+    texts = {"config.yaml": composed, "curve.csv": curve_csv(details)}
+    _write_texts(folder, texts | {"result.json": record.to_json()})
     if not repair.test_sets:
         return record  # one of many trials of a search; the chosen one is run again for the rest
-    with files.replacing(folder / "samples.png") as draft:
-        write_strip(draft, repair.test_sets, details.samples)
-    with files.replacing(folder / "answers.npz") as draft:
-        small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
-        np.savez_compressed(draft, **small)
+    write_strip(folder / "samples.png", repair.test_sets, details.samples)
+    small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
+    np.savez_compressed(folder / "answers.npz", **small)
     facts: Any = details.facts
     found = by_class(repair.answers, facts["badnet"]["classes"])
-    files.write_text(folder / "classes.csv", classes_csv(found))
+    _write_texts(folder, {"classes.csv": classes_csv(found)})
     plots.save(plots.draw_curve(series([record])[0], title), folder / "curve")
     for name in saved.NAMES:
-        with files.replacing(folder / name) as draft:
-            draft.write_bytes(repair.file(name))
+        (folder / name).write_bytes(repair.file(name))
     return record
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sweep.base import files
 from sweep.reports import geometry
 from sweep.reports.series import best, is_path, outcomes, series, tradeoffs
 
@@ -256,6 +255,7 @@ def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -
         if (engine := figure.get_layout_engine()) is not None:
             engine.execute(figure)
             figure.set_layout_engine(None)  # laid out once, not again for every format
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for suffix in suffixes:
-            with files.replacing(stem.with_name(f"{stem.name}.{suffix}")) as draft:
-                figure.savefig(draft, **options.get(suffix, {}))
+            path = stem.with_name(f"{stem.name}.{suffix}")
+            figure.savefig(path, **options.get(suffix, {}))

@@ -36,6 +36,8 @@ def _job(composed: DictConfig) -> Any:
             "plan=true must have a sweeper that plans. Received: hydra/sweeper=basic. "
             "Leave hydra/sweeper out."
         )
+    if not gc.get_freeze_count():
+        gc.freeze()  # modules and settings, which the collections below need not look at
     try:
         record = job.run_job(
             checked, OmegaConf.to_yaml(composed, resolve=True), Path(own.runtime.output_dir)

@@ -13,8 +13,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from omegaconf import OmegaConf
-
 from sweep.base import files
 
 if TYPE_CHECKING:
@@ -77,13 +75,12 @@ def write(
     for name, text in {
         "data/keras_module.txt": "keras",
         "requirements.txt": "\n".join(requires),
-        "python_env.yaml": OmegaConf.to_yaml(
-            environment | {"dependencies": ["-r requirements.txt"]}
+        # JSON is YAML, and to write YAML takes as long as all else that is done here.
+        "python_env.yaml": json.dumps(environment, indent=2),
+        "conda.yaml": json.dumps(
+            {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": conda}, indent=2
         ),
-        "conda.yaml": OmegaConf.to_yaml(
-            {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": conda}
-        ),
-        "MLmodel": OmegaConf.to_yaml(described),
+        "MLmodel": json.dumps(described, indent=2),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
 

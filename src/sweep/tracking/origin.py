@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sweep.base.processes import own_process
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 GIT = ("mlflow.source.git.commit", "sweep.git_dirty")
 
 
+@cache
 def git_state(folder: Path) -> dict[str, str]:
-    """Commit of the checkout and whether it was changed, as tags; empty outside of git."""
+    """Commit of the checkout and whether it was changed, as tags; empty outside of git.
+
+    It is looked up once: what a process runs is the code that it loaded.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -75,7 +75,7 @@ class Store(Artifacts):
         with explained(self.uri):
             known = origin.source() | origin.process() | nested | dict(tags)
             run_id = self._create(name, known)
-            with self._ending(run_id, log):
+            with self._runs.held(), self._ending(run_id, log):
                 yield run_id
 
     def _create(self, name: str, tags: dict[str, str]) -> str:
@@ -95,7 +95,7 @@ class Store(Artifacts):
         with explained(self.uri):
             self._runs.set_status(run_id, "RUNNING")
             self.tag(run_id, origin.process())
-            with self._ending(run_id):
+            with self._runs.held(), self._ending(run_id):
                 yield run_id
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
@@ -22,6 +23,7 @@ from sweep.tracking.backends.runs import Query, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from sweep.tracking.backends.runs import Input, Value
 
@@ -51,6 +53,10 @@ class ByMlflow:
     def client(self) -> MlflowClient:
         """MLflow's client."""
         return self._client
+
+    def held(self) -> AbstractContextManager[None]:
+        """MLflow holds what it needs."""
+        return nullcontext()
 
     def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
         """Create a run."""

@@ -21,6 +21,7 @@ from sweep.tracking.backends.runs import LENGTH, Query, Run
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sweep.tracking.backends.runs import Input, Value
@@ -101,6 +102,10 @@ class BySqlite:
         from sweep.tracking.backends.by_mlflow import connect
 
         return connect(f"sqlite:///{self._path}")
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the database open while a run goes on."""
+        return database.held(self._path)
 
     def find(self, query: Query) -> list[Run]:
         """The runs that answer to a query."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -79,6 +79,21 @@ def writing(database: Path) -> Iterator[sqlite3.Connection]:
             connection.rollback()
             raise
         connection.commit()
+
+
+@contextmanager
+def held(database: Path) -> Iterator[None]:
+    """Hold a database open while the block runs.
+
+    Whoever closes it last copies its log into it and has both on the disk, which takes longer than
+    what is written for a job.
+    """
+    with ExitStack() as stack:
+        with suppress(sqlite3.Error):  # gone for a while: whoever writes waits for it
+            uri = f"{database.as_uri()}?mode=rw"
+            connection = stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
+            connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        yield
 
 
 def experiment(database: Path, name: str) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     Value = tuple[str, float, int]
 
@@ -78,6 +79,9 @@ class Runs(Protocol):
 
     def client(self) -> Any:
         """MLflow's client, for what is seldom done."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold open what is used while a run goes on."""
 
     def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
         """Create a run whose status is RUNNING; its id."""
