@@ -18,7 +18,10 @@ CLASSES, REMOVED = 4, [1, 4]
 ONCE = {
     "finetune": {"epochs": 1, "rate": 0.01, "loss": 1.0},
     "ft_sam": {"epochs": 1, "rate": 0.01, "rho": 0.7, "loss": 1.0},
+    "fst": {"epochs": 1, "rate": 0.01, "loss": 1.0},
+    "ibau": {"rounds": 1, "iterations": 3, "bound": 0.5, "rate": 0.01, "loss": 1.0},
     "nad": {"epochs": 1, "rate": 0.01, "loss": 1.0},
+    "nft": {"epochs": 1, "rate": 0.01, "loss": 1.0},
     "unlearn": {"epochs": 1, "rate": 0.01, "rounds": 1, "steps": 2, "loss": 1.0},
 }
 
@@ -117,7 +120,7 @@ def test_contract(name, evidence, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("none", "clip")])
 def test_the_seed_steers_what_is_random(name, evidence):
-    few = {"epochs": 2}
+    few = {"rounds": 2} if name == "ibau" else {"epochs": 2}
     other = repaired(name, replace(evidence, seed=6), **few)
     pairs = zip(repaired(name, evidence, **few).get_weights(), other.get_weights(), strict=True)
     assert any((one != two).any() for one, two in pairs)
@@ -295,6 +298,130 @@ def test_nad_descends_the_distance_of_attention_maps(evidence, monkeypatch):
         return entropy(logits(model, x), y) + 50 * away
 
     assert_same(repaired("nad", evidence, beta=50.0), restated(evidence, loss))
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_fst_shifts_a_new_last_layer_away_from_the_old_one(evidence):
+    import keras
+    import tensorflow as tf
+
+    edge, rng = 1 / np.sqrt(9), np.random.default_rng(5)
+    before = evidence.pruned.get_layer("output").get_weights()[0]
+    anew = keras.models.clone_model(evidence.pruned)
+    anew.set_weights(evidence.pruned.get_weights())
+    drawn = [rng.uniform(-edge, edge, shape) for shape in ((9, CLASSES), (CLASSES,))]
+    anew.get_layer("output").set_weights(drawn)
+
+    def loss(model, x, y):
+        w = model.get_layer("output").kernel.value
+        return entropy(logits(model, x), y) + 0.7 * tf.reduce_sum(w * before)
+
+    expected = restated(replace(evidence, pruned=anew), loss)
+    expected[-2] *= np.linalg.norm(before) / np.linalg.norm(expected[-2])
+    assert_same(repaired("fst", evidence, alpha=0.7), expected)
+
+
+def test_fst_needs_a_last_layer(evidence):
+    import keras
+
+    hidden = keras.Model(evidence.badnet.inputs[0], evidence.badnet.get_layer("hidden").output)
+    headless = keras.Model(hidden.inputs[0], keras.layers.ReLU()(hidden.output))
+    with pytest.raises(ConfigError, match="repair=fst must have a network that ends in a Dense"):
+        repaired("fst", replace(evidence, badnet=headless, pruned=headless))
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_nft_descends_by_masks_of_neurons_within_bounds(evidence):
+    import tensorflow as tf
+
+    order = np.random.default_rng([5, 0]).permutation(24)
+    x = tf.constant(evidence.tune.pixels[order] / np.float32(255))
+    y = evidence.tune.labels[order]
+    share = float(tf.random.Generator.from_seed(5).uniform(()))
+    starts = evidence.pruned.get_weights()
+    inner = (0, 2, 4, 6)  # kernels of all layers but the last
+    masks = [tf.Variable(np.ones(starts[i].shape[-1], np.float32)) for i in inner]
+
+    def forward(images):
+        w = list(starts)
+        for i, mask in zip(inner, masks, strict=True):
+            w[i] = starts[i] * mask
+        a = tf.nn.relu(tf.nn.conv2d(images, w[0], 1, "VALID") + w[1])
+        a = tf.nn.relu(tf.nn.conv2d(a, w[2], 1, "VALID") + w[3])
+        a = tf.nn.relu(tf.nn.conv2d(tf.nn.max_pool2d(a, 2, 2, "VALID"), w[4], 1, "VALID") + w[5])
+        return tf.nn.relu(tf.reshape(a, (len(a), -1)) @ w[6] + w[7]) @ w[8] + w[9]
+
+    with tf.GradientTape() as tape:
+        found = forward(share * x + (1 - share) * x[::-1])
+        loss = share * entropy(found, y) + (1 - share) * entropy(found, y[::-1])
+        away = sum(tf.reduce_sum(1 - mask) for mask in masks)
+        loss += 0.3 / (24 / len(np.unique(y))) * away
+    expected = list(starts)
+    held = []
+    for depth, (i, slope) in enumerate(zip(inner, tape.gradient(loss, masks), strict=True), 1):
+        mask = np.clip(1 - 0.5 * np.asarray(slope), 0.9 * np.exp(-0.1 * depth), 1)
+        held += [(mask == 1).any(), (mask < 1).any()]
+        expected[i] = starts[i] * mask
+    assert any(held[::2])
+    assert any(held[1::2])
+    params = {"rate": 0.5, "weight": 0.3, "alpha": 0.9, "beta": 0.1}
+    assert_same(repaired("nft", evidence, **params), expected)
+
+
+def test_nft_masks_scales_where_normalization_follows():
+    import keras
+    from keras import layers
+
+    from sweep.repairs.nft import find_masked
+
+    image = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3)(image)))
+    x = layers.Conv2D(5, 3, name="plain")(x)
+    model = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+    assert [weights.path for weights in find_masked(model)] == ["norm/gamma", "plain/kernel"]
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_ibau_follows_the_perturbation_as_weights_move(evidence):
+    import tensorflow as tf
+
+    order = np.random.default_rng([5, 0]).permutation(24)
+    x = tf.constant(evidence.tune.pixels[order] / np.float32(255))
+
+    def harm(model, d, images, labels):
+        return entropy(logits(model, images + tf.reshape(d, (1, 12, 10, 2))), labels)
+
+    d = tf.zeros(240)
+    with tf.GradientTape() as tape:
+        tape.watch(d)
+        value = harm(evidence.pruned, d, x, np.asarray(logits(evidence.pruned, x)).argmax(axis=1))
+    uphill = tape.gradient(value, d)
+    d = 0.5 / 5 * uphill / tf.norm(uphill)  # one batch, one step
+
+    def loss(model, images, labels):
+        def inner():
+            with tf.GradientTape() as tape:
+                tape.watch(d)
+                value = 0.001 * tf.reduce_sum(d**2) - harm(model, d, images, labels)
+            return tape.gradient(value, d)
+
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(d)
+            slope = inner()
+        moves = np.eye(240) - 0.1 * np.asarray(tape.jacobian(slope, d, experimental_use_pfor=False))
+        with tf.GradientTape() as tape:
+            tape.watch(d)
+            value = harm(model, d, images, labels)
+        outer = np.asarray(tape.gradient(value, d), np.float64)
+        v = np.zeros(240)
+        for _ in range(3):
+            v = moves.T @ v + outer
+            v *= min(1, 3 * np.linalg.norm(outer) / np.linalg.norm(v))
+        clean = entropy(logits(model, images), labels)
+        both = (clean + harm(model, d, images, labels)) / 2
+        return both + tf.reduce_sum((d - 0.1 * inner()) * tf.constant(v, tf.float32))
+
+    assert_same(repaired("ibau", evidence), restated(evidence, loss))
 
 
 @pytest.mark.usefixtures("plain_steps")

@@ -58,8 +58,9 @@ def ft_sam(
     min over theta of max over |T^-1 e| <= rho of L(theta + e), T = diag(|theta|): large weights,
     which a backdoor's neurons have, are disturbed most (FT-SAM, Zhu et al., ICCV 2023, section 4).
     One step: e = rho T^2 g / |T g|, where g is the gradient at theta; the gradient at theta + e
-    then moves theta. The paper's rho is 2, for networks with normalization: here that costs a fifth
-    of the accuracy. The rate is chosen as `finetune` does.
+    then moves theta. The official settings (`config/defense/ft-sam` of SCLBD/BackdoorBench: rho 2,
+    100 epochs, labels smoothed by 0.1) are for networks with normalization: here that rho costs a
+    fifth of the accuracy. The rate is chosen as `finetune` does.
 
     Args:
         evidence: what the repair sees.

@@ -25,7 +25,8 @@ def nad(
     over positions, where A(F) is the sum over channels of squares of the feature maps, divided by
     its Euclidean length (NAD, Li et al., ICLR 2021, section 3.3, equations 3 to 5 with p = 2). The
     teacher is the pruned network after `finetune`, the student begins as the pruned network. The
-    official code weighs the last three groups of a WRN by 500, 1000 and 1000; here the last three
+    settings in `config/defense/nad` of SCLBD/BackdoorBench weigh the last three groups of a WRN by
+    500, 1000 and 1000, with 10 epochs for the teacher and 100 for the student; here the last three
     convolutions' outputs have `beta` each. The rate is chosen as `finetune` does.
 
     Args:

@@ -195,6 +195,7 @@ def train(
     epochs: int,
     title: str,
     after: Callable[[], object] = lambda: None,
+    moved: Sequence[keras.Variable] | None = None,
 ) -> keras.Model:
     """Train by Adam; the rate falls to nothing along half a cosine.
 
@@ -205,21 +206,23 @@ def train(
     Args:
         student: what is trained.
         evidence: what the repair sees.
-        gradients: of images and labels, by each of the student's variables.
+        gradients: of images and labels, by each variable that is moved.
         rate: learning rate at the start.
         epochs: passes over the images for tuning.
         title: of the progress shown.
         after: is done after every step.
+        moved: the variables; the student's own by default.
 
     Returns:
         The student's network.
     """
     steps = epochs * -(-len(evidence.tune.labels) // BATCH)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
-    optimizer.build(student.variables)
+    variables = student.variables if moved is None else [*moved]
+    optimizer.build(variables)
 
     def step(x: tf.Tensor, y: tf.Tensor) -> None:
-        optimizer.apply(gradients(x, y), student.variables)
+        optimizer.apply(gradients(x, y), variables)
         student.hold()
         after()
 
