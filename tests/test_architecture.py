@@ -12,7 +12,7 @@ import sweep
 PACKAGE = Path(sweep.__file__).parent
 FOLDERS = (
     *("base", "results", "data", "models", "pruning", "criteria", "repairs", "attacks"),
-    *("jobs", "reports", "tracking", "sweeps"),
+    *("inspection", "jobs", "reports", "tracking", "sweeps"),
 )
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "hydra", "omegaconf", "matplotlib"}
 PURE = (

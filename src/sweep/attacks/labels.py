@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.attacks.patches import badnets
-from sweep.attacks.registry import Poisoning, attack
-from sweep.attacks.stamped import next_class
+from sweep.attacks.registry import Poisoning, attack, next_class
 from sweep.attacks.triggers import corners, stamp, stripe, sunglasses
 from sweep.base.registry import Real
 

@@ -33,6 +33,11 @@ def one_class(labels: Labels, classes: int) -> Labels:  # noqa: ARG001 - the for
     return np.full_like(labels, TARGET)
 
 
+def next_class(labels: Labels, classes: int, by: int = 1) -> Labels:
+    """The targets of an all-to-all attack for true classes; with `by=-1` the other way round."""
+    return (labels + by) % classes
+
+
 @dataclass(frozen=True)
 class Poisoning:
     """How a network comes by the backdoor.

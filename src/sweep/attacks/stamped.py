@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from sweep.attacks.registry import next_class
 from sweep.base.errors import DataError
 from sweep.base.files import sha256
 from sweep.data import derived
@@ -65,11 +66,6 @@ def poison(
     labels = wanted if target is None else np.full_like(clean.labels, target)
     how = f"stamped {sha256(trigger)} at {list(at)} to {target}"
     return derived.change(clean, labels, how, stamp)
-
-
-def next_class(labels: NDArray[np.int64], classes: int, by: int = 1) -> NDArray[np.int64]:
-    """The targets of an all-to-all attack for true classes; with `by=-1` the other way round."""
-    return (labels + by) % classes
 
 
 def _read(path: Path, height: int, width: int, at: Sequence[int]) -> NDArray[np.float32]:

@@ -160,7 +160,7 @@ def prepare(
             worn = {trigger: wanted == number for number, trigger in enumerate(attack.triggers)}
             ready[name] = replace(ready[name], truth=clean.labels, triggers=worn)
         elif all_to_all and name in ready:
-            truth = stamped.next_class(ready[name].labels, classes, -1)
+            truth = attacks.next_class(ready[name].labels, classes, -1)
             ready[name] = replace(ready[name], truth=truth)
     return ready
 

@@ -1,0 +1,102 @@
+"""What the benchmarks' programs make of figures: by hand, on few made-up ones."""
+
+import importlib.util
+import math
+from dataclasses import replace
+
+import pytest
+
+from markdown import ROOT
+from records import record
+from sweep.results.records import Count
+
+
+def program(name):
+    found = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+detection, results = program("detection"), program("results")
+
+
+def job(attack, repair, seed, accuracy, asr):
+    made = record(seed=seed, attack=attack, repair=repair)
+    figures = dict(made.figures)
+    figures["repaired/test_accuracy"] = Count(accuracy, 1000)
+    figures["repaired/test_asr"] = Count(asr, 1000)
+    return replace(made, figures=figures)
+
+
+def test_results_are_means_over_seeds_with_student_intervals():
+    jobs = [
+        job("badnets", "none", 0, 970, 1000),
+        job("badnets", "none", 1, 950, 980),
+        job("badnets", "finetune", 0, 960, 20),
+        job("badnets", "finetune", 1, 960, 40),
+        job("warped", "none", 0, 960, 100),
+        job("warped", "finetune", 0, 970, 300),
+    ]
+    page = results.page(jobs, "a command", "abc")
+    assert "`a command`" in page
+    assert "commit abc" in page
+    # 99.0 +- 12.71 * sqrt(2) / sqrt(2), of 100 and 98.
+    half = 12.71 * math.sqrt(2) / math.sqrt(2)
+    assert f"| 99.0 ± {half:.1f} |" in page
+    rows = [line for line in page.splitlines() if line.startswith("| mean_activation")]
+    # Of each attack the cheaper first, then ranks: one each, so both have 1.5 on average.
+    assert rows[0].startswith("| mean_activation + finetune | 96.0 ± 0.0 | 3.0 ±")
+    assert rows[0].endswith("| 2 |")
+    assert rows[2].startswith("| mean_activation | 96.0 | 10.0 |")
+    assert [line.split(" | ")[1] for line in rows[4:]] == ["1.5", "1.5"]
+    # B has 990 of 1000: 3 + 3 points against badnets, 30 + 2 against warped.
+    assert "| mean_activation + finetune | 1.5 | 19.0 | 32.0 |" in page
+
+
+def row(seed, *, backdoored, index, attack="none"):
+    """A network whose class 0 stands out by `index`, and class 1 by its margin."""
+    shared = {"network": "vgg", "accuracy": 1.0, "asr": 1.0, "seconds": [2.0, 1.0]}
+    names = ("index", "trigger", "mad", "margin")
+    known = dict.fromkeys(names, index)
+    known |= {f"{name} class": int(name == "margin") for name in names}
+    return {"seed": seed, "backdoored": backdoored, "attack": attack, **shared, **known}
+
+
+def test_statistics_are_of_sizes_and_margins():
+    said = detection.statistics({"sizes": [10, 100, 100, 90], "margins": [0.0, 3.0, 1.0, -1.0]})
+    logs = [math.log(size) for size in (10, 100, 100, 90)]
+    median = (logs[1] + logs[3]) / 2
+    away = sorted(abs(one - median) for one in logs)
+    small = (median - logs[0]) / (1.4826 * (away[1] + away[2]) / 2)
+    assert said["trigger"] == pytest.approx(small)
+    assert said["index"] == pytest.approx(small)
+    assert (said["trigger class"], said["margin"], said["margin class"]) == (0, 3, 1)
+
+
+def test_a_threshold_knows_nothing_of_the_networks_it_is_judged_on():
+    rows = [
+        row(0, backdoored=False, index=1.0),
+        row(1, backdoored=False, index=3.0),
+        row(1000, backdoored=True, index=2.0, attack="badnets"),
+        row(1001, backdoored=True, index=2.5, attack="badnets"),
+        row(1003, backdoored=True, index=4.0, attack="warped"),
+    ]
+    about, page = detection.report(rows, "a command")
+    assert about["threshold"] == pytest.approx(1.0, abs=0.011)
+    assert about["threshold"] > 1.0
+    moved = [one | {"index": 9.0} if one["seed"] % 2 else one for one in rows]
+    assert detection.report(moved, "a command")[0]["threshold"] == about["threshold"]
+    # Of the odd seeds: one clean network of one above it, both backdoored ones; area 1 of 2.
+    line = next(line for line in page.splitlines() if "(`sweep.inspect`)" in line)
+    assert line.endswith("| 1 of 1 | 2 of 2 | 2 of 2 | 0.50 | 3 |")
+    line = next(line for line in page.splitlines() if "MM-BD" in line)
+    assert line.endswith("| 1 of 1 | 2 of 2 | 0 of 2 | 0.50 | 1 |")
+
+
+def test_every_attack_meets_every_network_and_halves_are_even():
+    cells = detection.cells(54)
+    attacked = [cell for cell in cells if cell.poison_rate]
+    assert len({(cell.attack, cell.network) for cell in attacked}) == 27
+    assert len({cell.seed for cell in cells}) == 108
+    assert sum(cell.seed % 2 for cell in attacked) == 27
