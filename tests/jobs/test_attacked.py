@@ -189,4 +189,4 @@ def test_several_triggers_need_as_many_people():
         criterion=config.Criterion("l1"), dataset=dataset, attack=config.Attack("several")
     )
     with pytest.raises(ConfigError, match=r"at least 3 with attack=several.*identities=2"):
-        config.check(job)
+        rules.check(job)
