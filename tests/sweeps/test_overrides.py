@@ -94,7 +94,7 @@ def test_help_explains_every_setting_and_group():
         "criterion: anp",
         "dataset: files",
         "repair: clip",
-        "study: criteria",
+        "study: benchmark, criteria",
         "hydra/launcher: joblib",
     ):
         assert group in text
