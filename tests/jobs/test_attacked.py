@@ -80,6 +80,9 @@ def test_several_triggers_have_their_asr_and_one_over_all(place):
     sets = {name: str(place / f"{name}.h5") for name in ("glasses", "hat")}
     curve, figures = run(place, sets)
     parts = [run(place, path) for path in sets.values()]
+    assert curve.trigger_hits == {
+        name: part.attack_hits for name, (part, _) in zip(sets, parts, strict=True)
+    }
     assert curve.attack_hits == tuple(
         map(sum, zip(*(part.attack_hits for part, _ in parts), strict=True))
     )
@@ -136,7 +139,11 @@ def test_the_content_of_the_trigger_and_the_names_of_triggers_are_part_of_the_id
         ({"trigger": "x.png", "target": 1, "trigger_at": [3]}, r"trigger_at must be \[ROW,COLUMN"),
         ({"trigger_at": [3, 1]}, "goes with trigger"),
         ({"poisoned": "b.h5", "trigger": "x.png", "target": 1}, "none may be given"),
+        ({"trigger": "x.png", "target": [1]}, "target must be a class"),
         ({"poisoned": ["b.h5"]}, "must be a file, or {NAME: FILE"),
+        ({"poisoned": {"a b/c": "b.h5"}}, "named by letters, digits"),
+        ({"poisoned": {"hat": {"x": "b.h5"}}}, "must be a file, or {NAME: FILE"),
+        ({"poisoned": {"hat": None}}, "must be a file, or {NAME: FILE"),
     ],
 )
 def test_settings_that_contradict_each_other(place, settings, message):

@@ -21,10 +21,11 @@ def subject(cache):
         key="set",
         label_key="labels",
         total=100,
+        totals={"": 100},
         cache=cache,
         network=SimpleNamespace(key="network"),
-        first=lambda: RIGHT[0],
-        hits=lambda removed, channels: iter(RIGHT[len(removed) + 1 :][: len(channels)]),
+        first=lambda: RIGHT[:1],
+        hits=lambda removed, channels: zip(RIGHT[len(removed) + 1 :][: len(channels)]),
     )
 
 

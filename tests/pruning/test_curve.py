@@ -10,9 +10,9 @@ from sweep.pruning.drop import find_stop
 class Counted:
     """A walker on made counts, that notes what it is asked for."""
 
-    def __init__(self, counts, total):
-        self.counts = list(counts)  # by number of channels removed
-        self.total = total
+    def __init__(self, counts, total, triggers=()):
+        self.counts = list(zip(counts, *triggers, strict=True))  # by number of channels removed
+        self.totals = {"": total} | {f"t{number}": total for number in range(len(triggers))}
         self.asked = []
 
     def first(self):
@@ -71,13 +71,31 @@ def test_going_on_equals_starting_afresh_and_asks_for_nothing_twice(world, first
 def test_packing_keeps_the_curve(world, drop):
     order, clean, poisoned, total = world
     known = curve.trace(order, Counted(clean, total), Counted(poisoned, total), drop)
-    assert curve.unpack(curve.pack(known), total, total) == known
+    assert curve.unpack(curve.pack(known), total, {"": total}) == known
+
+
+@given(worlds(), drops, drops)
+def test_each_of_several_triggers_has_its_hits(world, first, second):
+    order, clean, poisoned, total = world
+    hat = poisoned[::-1]
+    walkers = Counted(clean, total), Counted(poisoned, total, [hat, clean])
+    known = curve.trace(order, *walkers, first)
+    assert curve.unpack(curve.pack(known), total, walkers[1].totals) == known
+    known = curve.trace(order, *walkers, second, known)
+    length = len(known.channels) + 1
+    assert known.trigger_hits == {"t0": tuple(hat[:length]), "t1": tuple(clean[:length])}
+    assert known.trigger_totals == {"t0": total, "t1": total}
+    assert (
+        curve.until(known, first).trigger_hits["t0"]
+        == curve.trace(order, *walkers, first).trigger_hits["t0"]
+    )
+    assert curve.trace(order, walkers[0], Counted(poisoned, total), second).trigger_hits == {}
 
 
 def test_only_the_whole_curve_reaches_where_no_step_crosses():
     known = curve.trace((0, 1, 2), Counted([9, 9, 9, 9], 10), Counted([5] * 4, 10), None)
     assert curve.reaches(known, 3, None)
     assert curve.reaches(known, 3, 0.5)
-    begun = curve.unpack(curve.pack(known)[:, :2], 10, 10)
+    begun = curve.unpack(curve.pack(known)[:, :2], 10, {"": 10})
     assert not curve.reaches(begun, 3, None)
     assert not curve.reaches(begun, 3, 0.5)

@@ -64,7 +64,7 @@ class Repair:
         after: what a repair made of that.
         test_sets: clean and poisoned; none in the job of a search.
         answers: on the test sets, `label_clean`, `badnet_clean`, `repaired_clean` and the same of
-            `poisoned`, each (n,).
+            `poisoned`, each (n,), and `truth_poisoned` where true classes are known.
     """
 
     record: Record
@@ -189,7 +189,7 @@ def run(config: Config) -> Repair:
         removed,
         after,
         test_sets,
-        dict(evaluation.test_answers(subjects, answers)),
+        dict(evaluation.test_answers(subjects, sets, answers)),
     )
 
 
@@ -254,11 +254,9 @@ def _guard(trace: Curve, pruned: int, figures: Mapping[str, Any]) -> None:
     The full evaluation runs every image of a set without the removed channels, from the layer on;
     it takes over nothing from the walk, neither an answer nor a bound.
     """
-    curves = {"accuracy": trace.clean_correct, "asr": trace.attack_hits}
-    walked = [hits[pruned] for hits in curves.values() if hits is not None]
-    full = [figures[f"repaired/valid_{k}"].hits for k, hits in curves.items() if hits is not None]
+    walked = {name: hits[pruned] for name, (hits, _) in trace.counts.items()}
+    full = {name: figures[f"repaired/{name}"].hits for name in walked}
     if walked != full:
         raise RuntimeError(
-            f"the curve says {walked} (right, attacks) after {pruned} channels, "
-            f"the full evaluation {full}"
+            f"the curve says {walked} after {pruned} channels, the full evaluation {full}"
         )

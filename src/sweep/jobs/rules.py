@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sweep.jobs.config import Config
 
 ALL_TO_ALL = "all_to_all"
+# Of a trigger: part of a figure's name, and so of a metric's and a column's.
+_NAME = re.compile(r"[\w-]+", re.ASCII)
 
 # What to type instead of a value that breaks its rule.
 _HINTS: dict[str, Callable[[Any], str]] = {
@@ -93,7 +96,7 @@ def check(config: Config) -> None:
 
 def _check_trigger(config: Config) -> None:
     whole = type(config.target) is int and config.target >= 0
-    if not (whole or config.target in {None, ALL_TO_ALL}):
+    if not (whole or config.target in (None, ALL_TO_ALL)):
         raise ConfigError(
             f"target must be a class, from 0, or {ALL_TO_ALL}. Received: target={config.target}."
         )
@@ -110,10 +113,15 @@ def _check_trigger(config: Config) -> None:
         )
     poisoned = (config.dataset.poisoned_valid, config.dataset.poisoned_test)
     for value in poisoned:
-        if not isinstance(value, str | dict | None):
+        named = value if isinstance(value, dict) else {"all": value}
+        if not (
+            isinstance(value, str | dict | None)
+            and all(value is None or isinstance(one, str) for one in named.values())
+            and all(_NAME.fullmatch(str(name)) for name in named)
+        ):
             raise ConfigError(
-                "a poisoned set must be a file, or {NAME: FILE, ...} with a file for each trigger. "
-                f"Received: {value}."
+                "a poisoned set must be a file, or {NAME: FILE, ...} with a file for each trigger, "
+                f"named by letters, digits, '_' and '-'. Received: {value}."
             )
     if config.trigger and any(poisoned) and config.dataset.name != "lab":
         raise ConfigError(

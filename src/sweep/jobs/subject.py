@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class Subject:
         name: which of the four sets it is.
         digest: SHA-256 of its file.
         labels: (n,).
+        triggers: of several triggers, by name, which images wear each, (n,).
         activations: (n, h, w, C), memory-mapped.
     """
 
@@ -46,6 +47,7 @@ class Subject:
     key: str
     network: Network
     cache: Cache
+    triggers: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -68,15 +70,25 @@ class Subject:
         answers: Any = self.cache.array("answers", key, make)
         return np.asarray(answers)
 
-    def first(self) -> int:
-        """Right answers of B."""
-        return int((self.answers(()) == self.labels).sum())
+    @property
+    def totals(self) -> dict[str, int]:
+        """Number of images: all, named "", and of each of several triggers."""
+        return {"": self.total} | {name: int(worn.sum()) for name, worn in self.triggers.items()}
 
-    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[int]:
+    def first(self) -> tuple[int, ...]:
+        """Right answers of B, in the order of `totals`."""
+        return self._count(self.answers(()))
+
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """Right answers after each further removal, as far as is asked for."""
         before = self.answers(removed)
         for answers in self.network.engine.walk(self.activations, removed, channels, before):
-            yield int((answers == self.labels).sum())
+            yield self._count(answers)
+
+    def _count(self, answers: NDArray[np.integer]) -> tuple[int, ...]:
+        right = answers == self.labels
+        parts = (int((right & worn).sum()) for worn in self.triggers.values())
+        return int(right.sum()), *parts
 
     def alive(self) -> NDArray[np.bool_]:
         """Whether each channel ever differs from its removed value on the set, (C,)."""
@@ -136,7 +148,8 @@ def open_subjects(
             watch.check()
 
         made: Any = cache.array("activations", key, make)
-        return Subject(name, digests[name], sets[name].labels, made, key, network, cache)
+        one = sets[name]
+        return Subject(name, digests[name], one.labels, made, key, network, cache, one.triggers)
 
     with ThreadPoolExecutor(2) as pool:
         try:
@@ -171,8 +184,8 @@ def trace_curve(
     """The pruning curve along an order, see `curve.trace`; one that was begun is gone on with."""
 
     def known(array: Any) -> Curve | None:
-        total = poisoned.total if poisoned else 0
-        return None if array is None else curve.unpack(array, clean.total, total)
+        totals = poisoned.totals if poisoned else {}
+        return None if array is None else curve.unpack(array, clean.total, totals)
 
     def make(path: Path, begun: Any) -> None:
         np.save(path, curve.pack(curve.trace(order, clean, poisoned, drop, known(begun))))
@@ -181,7 +194,7 @@ def trace_curve(
         begun = known(array)
         return begun is not None and curve.reaches(begun, len(order), drop)
 
-    sets = [(one.key, one.label_key) for one in (clean, poisoned) if one is not None]
+    sets = [(one.key, one.label_key, *one.totals.values()) for one in (clean, poisoned) if one]
     key = array_key("curve", code(), sets, clean.network.key, order)
     trace = known(clean.cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one

@@ -11,23 +11,27 @@ from sweep.pruning.drop import find_stop
 from sweep.results.records import Curve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
 
 class Walker(Protocol):
-    """One image set that channels are removed on."""
+    """One image set that channels are removed on.
+
+    Answers that equal the label are counted among all images, and then among those of each of
+    several triggers.
+    """
 
     @property
-    def total(self) -> int:
-        """Number of images n."""
+    def totals(self) -> Mapping[str, int]:
+        """Number of images by what is counted: all, named "", and of each of several triggers."""
 
-    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[int]:
-        """How many answers equal the label after each further removal, as far as is asked for."""
+    def hits(self, removed: Sequence[int], channels: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """Counts after each further removal, in the order of `totals`, as far as is asked for."""
 
-    def first(self) -> int:
-        """Answers that equal the label before any removal."""
+    def first(self) -> tuple[int, ...]:
+        """Counts before any removal."""
 
 
 def trace(
@@ -49,20 +53,38 @@ def trace(
     Returns:
         The curve, to the stop or, where `known` went further, to its end.
     """
-    right = list(known.clean_correct) if known else [clean.first()]
+    total = clean.totals[""]
+    right = list(known.clean_correct) if known else [clean.first()[0]]
     step = len(right) - 1
     further = clean.hits(order[:step], order[step:])
     while len(right) <= len(order) and not (
-        drop is not None and find_stop(right, clean.total, drop).reached
+        drop is not None and find_stop(right, total, drop).reached
     ):
-        right.append(next(further))
-    made = Curve(tuple(order[: len(right) - 1]), tuple(right), clean.total)
+        right.append(next(further)[0])
+    made = Curve(tuple(order[: len(right) - 1]), tuple(right), total)
     if poisoned is None:
         return made
-    hits = list(known.attack_hits or ()) if known else [poisoned.first()]
+    hits = [*zip(*_hits(known)[1:], strict=True)] if known else [poisoned.first()]
     step = len(hits) - 1
     hits.extend(poisoned.hits(order[:step], order[step : len(right) - 1]))
-    return replace(made, attack_hits=tuple(hits), attack_total=poisoned.total)
+    return _attacked(made, [*zip(*hits, strict=True)], poisoned.totals)
+
+
+def _hits(curve: Curve) -> list[tuple[int, ...]]:
+    """Right answers, then hits among all poisoned images and among those of each trigger."""
+    return [hits for hits, _ in curve.counts.values()]
+
+
+def _attacked(clean: Curve, hits: Sequence[tuple[int, ...]], totals: Mapping[str, int]) -> Curve:
+    """A curve of clean images with those hits."""
+    names = [name for name in totals if name]
+    return replace(
+        clean,
+        attack_hits=hits[0],
+        attack_total=totals[""],
+        trigger_hits=dict(zip(names, hits[1:], strict=True)),
+        trigger_totals={name: totals[name] for name in names},
+    )
 
 
 def reaches(known: Curve, length: int, drop: float | None) -> bool:
@@ -80,20 +102,20 @@ def until(known: Curve, drop: float) -> Curve:
         channels=known.channels[:end],
         clean_correct=known.clean_correct[: end + 1],
         attack_hits=known.attack_hits[: end + 1] if known.attack_hits else None,
+        trigger_hits={name: hits[: end + 1] for name, hits in known.trigger_hits.items()},
     )
 
 
 def pack(curve: Curve) -> NDArray[np.int64]:
     """A curve as one array, (3, K + 1): channel removed (-1 at step 0), right answers, hits.
 
-    Without poisoned images there are two lines.
+    Without poisoned images there are two lines, of several triggers a line more for each.
     """
-    hits = [] if curve.attack_hits is None else [curve.attack_hits]
-    return np.array([(-1, *curve.channels), curve.clean_correct, *hits], np.int64)
+    return np.array([(-1, *curve.channels), *_hits(curve)], np.int64)
 
 
-def unpack(array: NDArray[np.int64], clean_total: int, attack_total: int) -> Curve:
-    """What `pack` packed."""
+def unpack(array: NDArray[np.int64], clean_total: int, totals: Mapping[str, int]) -> Curve:
+    """What `pack` packed; `totals` of the poisoned set as `Walker` has them."""
     channels, right, *hits = map(tuple, array.tolist())
     made = Curve(channels[1:], right, clean_total)
-    return replace(made, attack_hits=hits[0], attack_total=attack_total) if hits else made
+    return _attacked(made, hits, totals) if hits else made

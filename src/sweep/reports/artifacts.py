@@ -96,13 +96,12 @@ def versions() -> dict[str, str]:
 
 
 def curve_csv(job: Details) -> str:
-    """The curve as CSV: step, channel, score, valid_accuracy, valid_asr.
+    """The curve as CSV: step, channel, score, valid_accuracy, valid_asr, valid_asr/TRIGGER.
 
     Step 0 removes nothing, so its channel and score are empty.
     """
     curve = job.curve
-    rates = {"valid_accuracy": curve.accuracy, "valid_asr": curve.asr}
-    known = {name: values.tolist() for name, values in rates.items() if values is not None}
+    known = {name: values.tolist() for name, values in curve.rates.items()}
     scores = [None, *(repr(float(job.scores[channel])) for channel in curve.channels)]
     steps = zip(range(len(scores)), (None, *curve.channels), scores, *known.values(), strict=True)
     return to_csv(("step", "channel", "score", *known), steps)

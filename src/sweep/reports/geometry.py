@@ -102,8 +102,8 @@ def _over_seeds(seeds: int) -> str:
 
 
 def curve(data: Series) -> Chart:
-    """A pruning curve with every X's stop."""
-    lines = tuple(
+    """A pruning curve with every X's stop, and the ASR of each of several triggers."""
+    rates = tuple(
         Line(
             _RATES[rate],
             tuple(enumerate(band.mean)),
@@ -115,10 +115,21 @@ def curve(data: Series) -> Chart:
         for shape, (rate, band) in enumerate((("accuracy", data.accuracy), ("asr", data.asr)))
         if band is not None
     )
+    # The first two colours are those of the rates over all images.
+    parts = tuple(
+        Line(
+            f"{_RATES['asr']}, {name}",
+            tuple(enumerate(band.mean)),
+            paint=str(2 + number % (COLORS - 2)),
+            dash=(2 + number) % DASHES,
+            band=_band(band, data.seeds),
+        )
+        for number, (name, band) in enumerate(data.triggers.items())
+    )
     note = "; ".join(filter(None, (_over_seeds(data.seeds), stops_of(data.marks))))
     stops = tuple(sorted({mark.pruned for mark in data.marks}))
     y = _percent("validation set, percent")
-    return Chart(data.name, note, _steps([data]), y, lines, data.dead, stops)
+    return Chart(data.name, note, _steps([data]), y, rates + parts, data.dead, stops)
 
 
 def _at(step: float, band: Band) -> float:

@@ -82,6 +82,7 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
     curves = [geometry.curve(line) for line in lines]
     compared = geometry.overlays(lines) if lines[1:] else []
     compared += [geometry.tradeoff(ways)] if is_path(ways) else []
+    rates = {line["name"]: line for chart in map(_svg, curves) for line in chart["lines"]}
     jobs = [job for _, group in summary.sections(records) for job in group]
     ends = outcomes(records)
     return page.render(
@@ -90,6 +91,7 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
         cautions=cautions(records),
         done=len(records),
         attacked=any(line.asr for line in lines),
+        rates=rates.values(),
         over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
         every_job=_table(jobs),
         over_networks=summary.over_networks(jobs),
@@ -182,7 +184,7 @@ def _svg(chart: Chart) -> dict[str, Any]:
         lower = [(step, low) for step, low, _ in reversed(line.band)]
         marks = dict.fromkeys((x(one), y(two), shape) for one, two, shape in line.marks)
         paint = f"s{line.paint}" if line.paint.isdigit() else line.paint or "many"
-        style = {"paint": paint, "dash": line.dash, "marks": marks}
+        style = {"name": line.name, "paint": paint, "dash": line.dash, "marks": marks}
         return style | {"points": path(line.points), "band": path(upper + lower)}
 
     return {

@@ -60,15 +60,19 @@ STYLE: dict[Any, Any] = {
 def draw_curve(data: Series, title: str) -> Figure:
     """One pruning curve with every X's stop."""
     chart = geometry.curve(data)
+    # Inches for the legend's further lines.
+    more = 0.19 * ((len(data.triggers) + 2) // 2) if data.triggers else 0
+    height = 4.4 + more
     with mpl.rc_context(STYLE):
         # Every job draws one: a fixed place spares the search for a layout, half of the time.
-        figure = Figure(figsize=(7, 4.4))
-        axes = figure.add_axes((0.085, 0.195, 0.885, 0.67))
+        figure = Figure(figsize=(7, height))
+        axes = figure.add_axes((0.085, (0.858 + more) / height, 0.885, 2.948 / height))
         _draw(axes, chart)
         axes.set_ylabel(chart.y.words)
-        figure.text(0.01, 0.975, title, va="top", fontsize=11)
-        figure.text(0.01, 0.92, chart.note, va="top", fontsize=9, color=MARK)
-        figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3)
+        figure.text(0.01, 1 - 0.11 / height, title, va="top", fontsize=11)
+        figure.text(0.01, 1 - 0.352 / height, chart.note, va="top", fontsize=9, color=MARK)
+        columns = 2 if data.triggers else 3
+        figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=columns)
     return figure
 
 

@@ -13,7 +13,7 @@ from sweep.reports.tables import Spread
 from sweep.results.findings import mean, merit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +57,7 @@ class Series:
         name: tells it from the other series.
         accuracy: on clean validation.
         asr: attack success rate on poisoned validation; None without poisoned images.
+        triggers: the same of each of several triggers, by name.
         dead: spans of channels pruned, (first, last), in which no removal can change an answer.
         marks: where B' lies, X going up.
         seeds: how many.
@@ -65,6 +66,7 @@ class Series:
     name: str
     accuracy: Band
     asr: Band | None
+    triggers: Mapping[str, Band]
     dead: tuple[tuple[int, int], ...]
     marks: tuple[Mark, ...]
     seeds: int
@@ -117,15 +119,18 @@ def _series(name: str, jobs: Sequence[Record]) -> Series:
         longest[str(job.settings["seed"])] = job
     details = [job.full for job in longest.values()]
     curves = [each.curve for each in details]
-    attacks = [curve.asr for curve in curves if curve.asr is not None]
     length = min(len(curve.clean_correct) for curve in curves)
     asleep = np.ones(length - 1, bool)
     for each in details:
         asleep &= np.isin(each.curve.channels[: length - 1], each.dead)
+    rates = [curve.rates for curve in curves]
+    shared = [rate for rate in rates[0] if all(rate in each for each in rates)]
+    bands = {rate: _band([each[rate][:length] for each in rates]) for rate in shared}
     return Series(
         name,
-        _band([curve.accuracy[:length] for curve in curves]),
-        _band([asr[:length] for asr in attacks]) if len(attacks) == len(curves) else None,
+        bands.pop("valid_accuracy"),
+        bands.pop("valid_asr", None),
+        {rate.removeprefix("valid_asr/"): band for rate, band in bands.items()},
         spans(asleep),
         tuple(_mark(drop, same) for drop, same in by_drop(jobs)),
         len(details),

@@ -48,6 +48,8 @@ class Curve:
         clean_correct: right answers on clean validation, K + 1 counts of `clean_total`.
         attack_hits: answers with the target class on poisoned validation, K + 1 counts
             of `attack_total`; None without poisoned images.
+        trigger_hits: the same of each of several triggers, by name.
+        trigger_totals: how many poisoned images wear each.
     """
 
     channels: tuple[int, ...]
@@ -55,16 +57,33 @@ class Curve:
     clean_total: int
     attack_hits: tuple[int, ...] | None = None
     attack_total: int = 0
+    trigger_hits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    trigger_totals: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        """K + 1 hits and of how many images, by the names that files and MLflow give the rates."""
+        found = {"valid_accuracy": (self.clean_correct, self.clean_total)}
+        if self.attack_hits is not None:
+            found["valid_asr"] = (self.attack_hits, self.attack_total)
+        for name, hits in self.trigger_hits.items():
+            found[f"valid_asr/{name}"] = (hits, self.trigger_totals[name])
+        return found
+
+    @property
+    def rates(self) -> dict[str, NDArray[np.float64]]:
+        """All that is known under the same names, each (K + 1,), in 0..1."""
+        return {name: np.array(hits) / total for name, (hits, total) in self.counts.items()}
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
         """On clean validation, (K + 1,), in 0..1."""
-        return np.array(self.clean_correct) / self.clean_total
+        return self.rates["valid_accuracy"]
 
     @property
     def asr(self) -> NDArray[np.float64] | None:
         """On poisoned validation, (K + 1,), in 0..1; None without poisoned images."""
-        return None if self.attack_hits is None else np.array(self.attack_hits) / self.attack_total
+        return self.rates.get("valid_asr")
 
 
 @dataclass(frozen=True)
@@ -198,6 +217,8 @@ def _details(plain: dict[str, Any]) -> Details:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in plain["curve"].items()
     }
+    hits = curve.get("trigger_hits", {}).items()
+    curve["trigger_hits"] = {name: tuple(values) for name, values in hits}
     read = {
         "scores": np.array(plain["scores"], np.float64),
         "curve": Curve(**curve),

@@ -65,11 +65,8 @@ class Result:
             "step": np.arange(len(removed) + 1),
             "channel": np.concatenate([[-1], removed]),
             "score": np.concatenate([[np.nan], details.scores[removed]]),
-            "valid_accuracy": np.array(traced.clean_correct) / traced.clean_total,
         }
-        if traced.attack_total:
-            columns["valid_asr"] = np.array(traced.attack_hits) / traced.attack_total
-        return columns
+        return columns | traced.rates
 
     @property
     def goodnet(self) -> keras.Model:

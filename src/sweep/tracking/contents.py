@@ -28,9 +28,9 @@ def values(job: Record) -> Iterator[Value]:
     yield "pruned_channels", job.stop.pruned, 0
     yield "drop_reached", float(job.stop.reached), 0
     details, curve = job.full, job.full.curve
-    for name, rates in (("accuracy", curve.accuracy), ("asr", curve.asr)):
-        for step, rate in enumerate(() if rates is None else rates.tolist()):
-            yield f"curve/valid_{name}", rate, step
+    for name, rates in curve.rates.items():
+        for step, rate in enumerate(rates.tolist()):
+            yield f"curve/{name}", rate, step
     for step, channel in enumerate(curve.channels, start=1):
         yield "curve/channel", channel, step
     for stage, seconds in details.seconds.items():
