@@ -1,11 +1,13 @@
 """Poisoned sets of a trigger, of several, of all to all, and none: counts of written sets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from sweep.attacks import standin, triggers
-from sweep.base.errors import ConfigError, DataError
+from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data.image_set import open_set, open_sets, write_set
 from sweep.jobs import config, identity, inputs, pipeline, rules
 from sweep.models import deepid
@@ -167,6 +169,19 @@ def test_triggers_that_do_not_fit(place, name, settings, message):
     job = configured(place, **({"trigger": str(place / name), "target": 2} | settings))
     with pytest.raises(DataError, match=message):
         inputs.check(job)
+
+
+def test_the_last_map_needs_no_name(place):
+    jobs = [replace(configured(place), layer=layer) for layer in ("last", "conv")]
+    for job in jobs:
+        inputs.check(job)
+    last, conv = (pipeline.run(job).record for job in jobs)
+    assert last.full.curve.channels == conv.full.curve.channels
+    assert last.figures == conv.figures
+    with pytest.raises(
+        ModelError, match=r"layer=convs. Did you mean conv\?.*sweep.inspect .*b.keras"
+    ):
+        inputs.check(replace(configured(place), layer="convs"))
 
 
 @pytest.mark.parametrize("attack", ["badnets", "all_to_all", "several"])

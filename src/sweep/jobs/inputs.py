@@ -192,7 +192,7 @@ def check(config: Config) -> None:
     shape, classes = (None, None, None), sys.maxsize
     if not made or inputs.badnet.is_file() or config.badnet.path:
         network = read_badnet(inputs.badnet)
-        _check_layers(config.layers, [call.layer.name for call in network.calls])
+        _check_layers(inputs.badnet, config.layers, [call.layer.name for call in network.calls])
         shape = network.image.layer.settings.get("shape") or shape
         classes = network.output.layer.settings.get("units", classes)
     if made and not all(path.is_file() for path in inputs.sets.values()):
@@ -200,14 +200,14 @@ def check(config: Config) -> None:
     prepare(config, inputs, open_sets(inputs.sets), tuple(shape), classes)
 
 
-def _check_layers(wanted: Sequence[str], known: Sequence[str]) -> None:
+def _check_layers(badnet: Path, wanted: Sequence[str], known: Sequence[str]) -> None:
     for name in wanted:
-        if name not in known:
+        if name not in ("last", *known):
             near = get_close_matches(name.lower(), known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ModelError(
                 f"layer must name a layer of B. Received: layer={name}.{hint} "
-                f"Layers: {', '.join(known)}."
+                f"python -m sweep.inspect {badnet} lists those that would do."
             )
 
 
