@@ -136,7 +136,7 @@ def shake(model, rng):
     for layer in model.layers:
         for weight in layer.weights:
             values = np.array(weight)
-            if "variance" in weight.path:
+            if "variance" in getattr(weight, "path", weight.name):
                 values = rng.uniform(0.5, 2, values.shape)
             elif values.ndim == 1:
                 values = values + rng.normal(0, 0.2, values.shape)
@@ -189,6 +189,24 @@ def test_small_networks_at_every_kind_of_site(make, suffix, tmp_path):
         return [[names[len(names) // 2]], [names[1], names[-1]]]
 
     check(model, tmp_path, suffix, wanted, 20, rng)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+@pytest.mark.parametrize("make", SMALL, ids=lambda make: make.__name__)
+def test_small_networks_as_keras_2_saves_them(make, suffix, tmp_path, monkeypatch):
+    keras_2 = pytest.importorskip("tf_keras", reason="Keras 2 is not installed")
+    from tf_keras.src.applications import convnext
+
+    monkeypatch.setitem(globals(), "layers", keras_2.layers)
+    for name in ("LayerScale", "StochasticDepth"):
+        monkeypatch.setitem(globals(), name, getattr(convnext, name))
+    rng = np.random.default_rng(5)
+    keras_2.utils.set_random_seed(5)
+    image = keras_2.Input((16, 16, 3))
+    model = keras_2.Model(image, make(image))
+    shake(model, rng)
+    check(model, tmp_path, suffix, lambda _: [["last"]], 20, rng)
 
 
 @pytest.mark.skipif("FUZZ_CASES" not in os.environ, reason="takes minutes: make fuzz")
