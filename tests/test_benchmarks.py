@@ -5,9 +5,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from omegaconf import OmegaConf
 
 from markdown import ROOT
 from records import record
+from sweep import attacks, repairs
 from sweep.results.records import Count
 
 
@@ -100,3 +102,9 @@ def test_every_attack_meets_every_network_and_halves_are_even():
     assert len({(cell.attack, cell.network) for cell in attacked}) == 27
     assert len({cell.seed for cell in cells}) == 108
     assert sum(cell.seed % 2 for cell in attacked) == 27
+
+
+def test_the_study_has_every_attack_and_repairs_that_there_are():
+    params = OmegaConf.load(ROOT / "conf" / "study" / "benchmark.yaml").hydra.sweeper.params
+    assert sorted(params.attack.split(",")) == [*attacks.names()]
+    assert set(params.repair.split(",")) <= set(repairs.names())
