@@ -25,6 +25,7 @@ import numpy as np
 
 import images
 import show
+import starts
 from sweep import __main__ as command_line
 from sweep.attacks import standin, training
 from sweep.base import cache, tensorflow_runtime
@@ -297,6 +298,7 @@ def main() -> None:
         subject.sweep(*six_jobs(), "rerun=true")
     with subject.timed("criterion"):
         subject.sweep("criterion=l1", "ordering=increasing", "drop=0.1")
+    counts_of_jobs = starts.measure(subject, six_jobs(), 100 if options.quick else 1000)
     # Again, so that a busy machine weighs on both sides.
     forwards.append(plain.submit(forward, replace(subject, **_none_yet())).result())
     predicted, counts = plain.submit(notebook, replace(subject, **_none_yet()), jobs).result()
@@ -314,6 +316,7 @@ def main() -> None:
         "seconds": dict(subject.seconds),
         "cpu_seconds": dict(subject.cpu_seconds),
         "notebook": counts,
+        "jobs": counts_of_jobs,
         "peak_gb": rss,
     }
     (options.results / "figures.json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -21,7 +21,11 @@ _BARS = (
     ("criterion", "(e) one more criterion"),
 )
 _PEAK_GB = 1.5
-
+_STARTS = (
+    ("nothing", "a start that runs nothing", "<= 3 s"),
+    *((f"wrong {what}", f"a wrong {what}", "<= 2 s") for what in ("path", "shape", "layer")),
+)
+_JOB_SECONDS = "<= 0.15 s"
 
 _RATIOS = (
     ("cold sweep / one plain forward (c/b)", "cold", "forward", "<= 1.5"),
@@ -46,6 +50,16 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
         value, other = wall[over] / wall[under], busy[over] / busy[under]
         held = ("", "") if facts["quick"] else (target, _met(value, target))
         lines.append((title, f"{value:.3g}", f"{other:.3g}", *held))
+    for name, title, target in _STARTS:
+        times = f"{wall[name]:.2f} s", f"{busy[name]:.2f} s"
+        lines.append((title, *times, target, _met(wall[name], target)))
+    jobs, few = facts["jobs"]["large"], facts["jobs"]["few"]
+    each, own = ((t["warm large"] - t["warm few"]) / (jobs - few) for t in (wall, busy))
+    title = f"a warm job in a sweep of {jobs}"
+    lines.append((title, f"{each:.3f} s", f"{own:.3f} s", _JOB_SECONDS, _met(each, _JOB_SECONDS)))
+    share = f"{each / wall['forward']:.2g}", f"{own / busy['forward']:.2g}"
+    held = ("", "") if facts["quick"] else ("<= 0.005", _met(each / wall["forward"], "<= 0.005"))
+    lines.append(("a warm job / one plain forward", *share, *held))
     for size, value in facts["peak_gb"]["images"].items():
         title, target = f"peak RSS, {int(size):,} images a set, cold", f"<= {_PEAK_GB} GB"
         lines.append((title, f"{value:.2f} GB", "", target, _met(value, target)))

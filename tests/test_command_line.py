@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -171,6 +172,22 @@ def test_the_same_command_runs_nothing_again(checkout, done, runs, client):
 def failing(checkout, done):
     """A sweep in which two jobs fail."""
     return checkout.sweep("drop=0.1,0.10,0.04", "dataset.scale=0.00392156862745098,1e-9")
+
+
+def test_what_was_drawn_is_not_drawn_again(checkout, done, client):
+    start = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'mlflow', 'matplotlib')));"
+    start += "from sweep.__main__ import main; main()"
+    python, _, _, *arguments = checkout.command(*GRID)
+    again = checkout.run([python, "-c", start, *arguments])
+    assert again.returncode == 0, again.stderr
+    experiment = client.get_experiment_by_name("badnet-sweep")
+    newest, *older = kind(client.search_runs([experiment.experiment_id]), "parent")
+    folders = [client.download_artifacts(run.info.run_id, "plots") for run in (newest, older[-1])]
+    drawn, first = (
+        {path.name: path.read_bytes() for path in Path(folder).iterdir()} for folder in folders
+    )
+    assert "overlay.png" in drawn
+    assert drawn == first
 
 
 def test_the_same_jobs_again_need_no_tensorflow_keras_or_mlflow(checkout, done):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweep.base import files
 from sweep.models import saved
-from sweep.reports import plots
 from sweep.reports.series import series
 from sweep.reports.summary import by_drop, missed, percent, sections, settings_name
 from sweep.reports.tables import Spread, Table, to_csv, to_markdown
@@ -20,7 +21,6 @@ from sweep.results.samples import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sweep.results.paired import Answers
     from sweep.results.records import Details, Record, Sample
 
+_CODE = Path(__file__).parents[1]
 _NONE = (None, None)
 _COMPUTES = ("badnet-sweep", "tensorflow", "keras", "numpy", "h5py", "mlflow")
 
@@ -59,6 +60,8 @@ def write(
     write_strip(folder / "samples.png", repair.test_sets, details.samples)
     small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
     np.savez_compressed(folder / "answers.npz", **small)
+    from sweep.reports import plots  # which takes longer to load than to report what was drawn
+
     facts: Any = details.facts
     found = by_class(repair.answers, facts["badnet"]["classes"])
     _write_texts(folder, {"classes.csv": classes_csv(found)})
@@ -143,6 +146,13 @@ def note(job: Record) -> str:
     return "\n".join([pruned, "", *to_markdown(shown)])
 
 
+def drawing_key(jobs: Sequence[Record]) -> str:
+    """A name for the plots of a sweep: the runs that are drawn, and what draws them."""
+    sources = sorted(path for name in ("reports", "results") for path in _CODE.glob(f"{name}/*.py"))
+    drawers = [files.sha256(path) for path in sources]
+    return files.key([job.run_id for job in jobs], drawers, version("matplotlib"))
+
+
 def as_csv(jobs: Sequence[Record]) -> str:
     """Every figure of every job with its settings, a line per job."""
     if not jobs:
@@ -180,6 +190,8 @@ def seeds_csv(jobs: Sequence[Record]) -> str:
 
 def write_classes(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) -> None:
     """Plot what some jobs' networks answer class by class, where their answers are kept."""
+    from sweep.reports import plots
+
     for job in jobs:
         if job.run_id in answers:
             facts: Any = job.full.facts

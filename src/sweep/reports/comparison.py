@@ -250,24 +250,29 @@ def is_wanted(jobs: Sequence[Record]) -> bool:
     return len({_criterion(job) for job in jobs}) > 1
 
 
-def write(folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers]) -> str:
+def write(
+    folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers], *, draw: bool = True
+) -> str:
     """Write comparison.csv, comparison.md and its plots; return the Markdown.
 
     Args:
         folder: where to.
         jobs: of several criteria.
         answers: labels on the test sets by run.
+        draw: whether the plots are drawn.
     """
-    from sweep.reports import charts, plots
-
     found = lines(jobs, answers)
     drawn, text = sections(found), markdown(found)
     if len(drawn) > _DRAWN:
         drawn = [min(drawn, key=lambda pair: min(map(_defence, pair[1])))]
-        name = inert(drawn[0][0])
-        text += f"\nThe plot is of the section with the least ASR of a defender's G, {name}.\n"
+        text += "\nThe plot is of the section with the least ASR of a defender's G, "
+        text += f"{inert(drawn[0][0])}.\n"
     files.write_text(folder / "comparison.csv", as_csv(found))
     files.write_text(folder / "comparison.md", text)
+    if not draw:
+        return text
+    from sweep.reports import charts, plots
+
     layers = [pair for pair in by_layer(jobs) if is_wanted(pair[1])][:_DRAWN]
     for number, (layer, group) in enumerate(layers, 1):
         name = "agreement" if len(layers) == 1 else f"agreement_{number}"

@@ -288,12 +288,12 @@ def _stages(records: Sequence[Record]) -> list[tuple[str, float, float, float]]:
 
 
 def write(
-    folder: Path, records: Sequence[Record], strips: Mapping[str, bytes], about: About
+    folder: Path, records: Sequence[Record], strips: Mapping[str, bytes], about: About, draw: bool
 ) -> None:
-    """Write `report.html` and the plots of a sweep into a folder; see `render`."""
-    from sweep.reports import plots
-
+    """Write `report.html` and, unless they are there, the plots of a sweep; see `render`."""
     files.write_text(folder / "report.html", render(records, strips, about))
-    if records:
+    if records and draw:
+        from sweep.reports import plots
+
         for name, figure in plots.overview(records).items():
             plots.save(figure, folder / "plots" / name)

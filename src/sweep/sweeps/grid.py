@@ -165,26 +165,38 @@ def _log_summary(store: Store, run_id: str, rows: Sequence[Record], about: page.
     from sweep.reports import artifacts, page
 
     table = summary.markdown(rows)
+    records = [row for row in rows if row.details is not None]
+    key = artifacts.drawing_key(records)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        drawn = _take_plots(store, key, folder)
         files.write_text(folder / "summary.csv", artifacts.as_csv(rows))
         files.write_text(folder / "summary.md", table)
         if summary.several_seeds(rows):
             files.write_text(folder / "summary_over_seeds.csv", artifacts.seeds_csv(rows))
-        records = [row for row in rows if row.details is not None]
         runs = {page.strip_key(record): record.run_id for record in reversed(records)}
         pictures = store.read_all(list(runs.values()), "samples.png")
         strips = {key: pictures[run] for key, run in runs.items() if run in pictures}
-        page.write(folder, records, strips, about)
+        page.write(folder, records, strips, about, not drawn)
         wanted = comparison.is_wanted(records)
         fair = summary.defenders(records)[:1]
         answers = _answers(store, records if wanted else fair)
         if wanted:
-            table = comparison.write(folder, records, answers)
-        artifacts.write_classes(folder, fair, answers)
+            table = comparison.write(folder, records, answers, draw=not drawn)
+        if not drawn:
+            artifacts.write_classes(folder, fair, answers)
         store.log_files(run_id, folder)
     store.log_best(run_id, [job for job in records if summary.sees(job) != "oracle"])
-    store.tag(run_id, {"mlflow.note.content": f"{tables.code(about.command)}\n\n{table}"})
+    note = f"{tables.code(about.command)}\n\n{table}"
+    store.tag(run_id, {"mlflow.note.content": note, "sweep.plots": key})
+
+
+def _take_plots(store: Store, key: str, folder: Path) -> bool:
+    """Copy the plots of an earlier sweep with the same results, if there is one."""
+    earlier = store.find_tagged({"sweep.plots": key})
+    if earlier and store.read(earlier, "report.html"):  # its files may have been removed
+        store.save_files(earlier, folder)
+    return (folder / "plots").is_dir()
 
 
 def _detailed(store: Store, rows: Sequence[Record]) -> list[Record]:

@@ -139,7 +139,11 @@ class Store(Artifacts):
 
     def find_parent(self, sweep: str) -> str | None:
         """The id of the (oldest) run that holds a sweep, or None if the job runs on its own."""
-        found = self._find(Query(tags={"sweep.id": sweep, "sweep.kind": "parent"}))
+        return self.find_tagged({"sweep.id": sweep, "sweep.kind": "parent"})
+
+    def find_tagged(self, tags: Mapping[str, str]) -> str | None:
+        """The id of the (oldest) run with some tags, or None."""
+        found = self._find(Query(tags=tags))
         return found[-1].run_id if found else None
 
     def past_jobs(
