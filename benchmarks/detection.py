@@ -1,9 +1,9 @@
 """How well `sweep.inspect` tells backdoored networks from clean ones.
 
 Small networks are trained here, clean ones and backdoored ones of every attack and network, and
-inspected. The threshold is set on those of even seeds, and judged on those of odd seeds. What is
-done is kept, and the same command goes on. Results: src/sweep/inspection/calibration.json, by which
-the command judges, and docs/detection.md.
+inspected; half of them judge by the other half's threshold. What is done is kept, and the same
+command goes on. Results: src/sweep/inspection/calibration.json, by which the command judges, and
+docs/detection.md.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def statistics(row: Row) -> Row:
 
 
 _LIMITS = (
+    "The two statistics were put together after some of these networks had been looked at. "
     "So few networks give a threshold, not a probability, and it holds for networks like these: "
     "`python -m sweep.inspect` warns where images, classes or their number differ. A backdoor with "
     "a target for every class has no one class that stands out, and one that covers the whole "
@@ -115,43 +116,46 @@ def area(rows: list[Row], name: str) -> float:
     return float(np.mean([(b > g) + 0.5 * (b == g) for b in bad for g in good]))
 
 
-def flagged(rows: list[Row], name: str, threshold: float, *, backdoored: bool) -> str:
-    """How many of the clean or of the backdoored networks stand out that far."""
-    mine = [row for row in rows if row["backdoored"] is backdoored]
-    return f"{sum(row[name] >= threshold for row in mine)} of {len(mine)}"
+def above(rows: list[Row], name: str) -> float:
+    """The threshold of a statistic: just above every clean network."""
+    highest = max(row[name] for row in rows if not row["backdoored"])
+    return float(math.floor(100 * highest + 1) / 100)
+
+
+def crossed(rows: list[Row], name: str) -> tuple[list[Row], list[Row]]:
+    """Clean and backdoored networks that stand out, each half by the other half's threshold."""
+    halves = [[row for row in rows if row["seed"] % 2 == odd] for odd in (0, 1)]
+    out = []
+    for own, other in (halves, halves[::-1]):
+        out += [row for row in own if row[name] >= above(other, name)]
+    return [row for row in out if not row["backdoored"]], [row for row in out if row["backdoored"]]
 
 
 def report(rows: list[Row], command: str) -> tuple[Row, str]:
     """The calibration, and a page of it."""
-    tuning, held = ([row for row in rows if row["seed"] % 2 == odd] for odd in (0, 1))
+    clean = sum(not row["backdoored"] for row in rows)
     about = (
-        f"Made by `{command}`: {len(rows)} networks of {PEOPLE} people, {TRAIN} training images of "
-        f"each, {EPOCHS} epochs. The threshold of each statistic lies just above the highest clean "
-        "network of even seeds; the figures are those of the networks of odd seeds, which had no "
-        "part in it."
+        f"Made by `{command}`: {clean} clean and {len(rows) - clean} backdoored networks of "
+        f"{PEOPLE} people, {TRAIN} training images of each, {EPOCHS} epochs. A threshold lies just "
+        "above all clean networks, so that a further one like them exceeds it once in "
+        f"{clean + 1} times. How well that works is counted on networks that had no part in the "
+        "threshold: those of odd seeds by that of even seeds, and the other way round. (Each of "
+        "those rests on half as many clean networks, and is exceeded more often.)"
     )
     heads = ("statistic", "threshold", "false alarms", "found", "right class", "area", "s")
     lines = ["# Telling backdoored networks from clean ones", "", about, "", _row(heads)]
     lines.append(_row(["---"] * len(heads)))
-    thresholds = {}
     for name, words in STATISTICS.items():
-        highest = max(row[name] for row in tuning if not row["backdoored"])
-        thresholds[name] = threshold = math.floor(100 * highest + 1) / 100
-        alarms, found = (flagged(held, name, threshold, backdoored=one) for one in (False, True))
-        caught = [row for row in held if row["backdoored"] and row[name] >= threshold]
+        alarms, caught = crossed(rows, name)
         right = sum(row[f"{name} class"] in targets(row["attack"]) for row in caught)
         parts = {"index": slice(2), "margin": slice(1, 2)}.get(name, slice(1))
         seconds = np.median([sum(row["seconds"][parts]) for row in rows])
-        caught_right = f"{right} of {len(caught)}"
-        shown = (alarms, found, caught_right, f"{area(held, name):.2f}", f"{seconds:.0f}")
-        lines.append(_row([words, f"{threshold:.2f}", *shown]))
-    lines += [
-        "",
-        _LIMITS,
-        "",
-        "`area` is that under the ROC, of odd seeds; `s` the median of all in seconds.",
-    ]
-    lines += ["", "All networks, both halves:", ""]
+        counts = (f"{len(alarms)} of {clean}", f"{len(caught)} of {len(rows) - clean}")
+        shown = (*counts, f"{right} of {len(caught)}", f"{area(rows, name):.2f}", f"{seconds:.0f}")
+        lines.append(_row([words, f"{above(rows, name):.2f}", *shown]))
+    lines += ["", _LIMITS, ""]
+    lines += ["`area` is that under the ROC; `s` the median time in seconds, on a busy machine."]
+    lines += ["", "All networks:", ""]
     shown_of = ("index", "trigger", "margin")
     judgements = [word for name in ("both", "trigger", "MM-BD") for word in (name, "class")]
     names = ("attack", "network", "seed", "accuracy", "ASR", *judgements)
@@ -162,7 +166,7 @@ def report(rows: list[Row], command: str) -> tuple[Row, str]:
         lines.append(_row([row["attack"], row["network"], row["seed"], *reached, *judged]))
     kept = ("attack", "network", "seed", "backdoored", "asr", "index", "margin")
     calibration = {
-        "threshold": thresholds["index"],
+        "threshold": above(rows, "index"),
         "shape": [55, 47, 3],
         "classes": PEOPLE,
         "images": PEOPLE * VALID,

@@ -85,15 +85,16 @@ def test_a_threshold_knows_nothing_of_the_networks_it_is_judged_on():
         row(1003, backdoored=True, index=4.0, attack="warped"),
     ]
     about, page = detection.report(rows, "a command")
-    assert about["threshold"] == pytest.approx(1.0, abs=0.011)
-    assert about["threshold"] > 1.0
-    moved = [one | {"index": 9.0} if one["seed"] % 2 else one for one in rows]
-    assert detection.report(moved, "a command")[0]["threshold"] == about["threshold"]
-    # Of the odd seeds: one clean network of one above it, both backdoored ones; area 1 of 2.
+    assert about["threshold"] == 3.01
+    # By 1.01 of even seeds all odd ones stand out; by 3.01 of odd seeds no even one does.
+    alarms, caught = detection.crossed(rows, "index")
+    assert [one["seed"] for one in alarms] == [1]
+    assert [one["seed"] for one in caught] == [1001, 1003]
+    # Of six pairs of a clean and a backdoored network four are in order.
     line = next(line for line in page.splitlines() if "(`sweep.inspect`)" in line)
-    assert line.endswith("| 1 of 1 | 2 of 2 | 2 of 2 | 0.50 | 3 |")
-    line = next(line for line in page.splitlines() if "MM-BD" in line)
-    assert line.endswith("| 1 of 1 | 2 of 2 | 0 of 2 | 0.50 | 1 |")
+    assert line.endswith("| 3.01 | 1 of 2 | 2 of 3 | 2 of 2 | 0.67 | 3 |")
+    line = next(line for line in page.splitlines() if "MM-BD)" in line)
+    assert line.endswith("| 3.01 | 1 of 2 | 2 of 3 | 0 of 2 | 0.67 | 1 |")
 
 
 def test_every_attack_meets_every_network_and_halves_are_even():

@@ -123,9 +123,7 @@ def test_many_classes_are_not_all_looked_at(badnet, monkeypatch):
 def test_the_threshold_is_what_the_measured_networks_say():
     about = judge.calibration()
     clean = [one for one in about["networks"] if not one["backdoored"]]
-    tuning = [one["index"] for one in clean if one["seed"] % 2 == 0]
-    assert max(tuning) < about["threshold"] <= max(tuning) + 0.01
-    assert judge.exceeding(about["threshold"]) == (
-        sum(one["index"] >= about["threshold"] for one in clean),
-        len(clean),
-    )
+    highest = max(one["index"] for one in clean)
+    assert highest < about["threshold"] <= highest + 0.011
+    assert judge.exceeding(about["threshold"]) == (0, len(clean))
+    assert judge.exceeding(highest) == (1, len(clean))
