@@ -85,10 +85,11 @@ def inspect(badnet: Path, clean: Path, scale: float, folder: Path) -> str:
     images = judge.some(fit(sets, network.input_shape, int(network.output_shape[-1]))["clean"])
     right = accuracy(network, images, scale)
     if right < 0.5:
+        other = "0.00392156862745098" if scale == 1 else "1"
         raise ModelError(
             f"{badnet}: B must be right on most clean images. Received: {100 * right:.0f}% right "
-            f"with --scale {scale:g}. Try --scale 0.00392156862745098 or 1, and see whether B and "
-            "the images belong together."
+            f"with --scale {scale:g}. Try --scale {other}, and see whether B and the images belong "
+            "together."
         )
     finding = judge.inspect(network, images, scale)
     shown = page.pictures(finding, images.pixels[0], scale)
