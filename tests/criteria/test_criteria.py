@@ -370,10 +370,20 @@ class TestAgainstNaiveTwins:
             "l1": lambda w: sum(abs(x) for x in w.flat),
             "l2": lambda w: np.sqrt(sum(x * x for x in w.flat)),
             "fpgm": lambda w: sum(np.sqrt(((w - other) ** 2).sum()) for other in filters),
-            "clp": lambda w: -np.linalg.svd(w.reshape(-1, w.shape[-1]).T)[1].max(),
         }
         for name, twin in twins.items():
             np.testing.assert_allclose(score(name, shown), [twin(w) for w in filters])
+
+    def test_clp_ranks_by_distance_from_the_layers_mean(self, model, images, stamped):
+        shown = evidence_of(model, images, stamped, ("pool_2", "conv_3"))
+        expected = []
+        for kernel in shown.kernels:
+            filters = np.moveaxis(kernel.astype(np.float64), -1, 0)
+            bounds = [np.linalg.svd(w.reshape(-1, w.shape[-1]))[1][0] for w in filters]
+            mean = sum(bounds) / len(bounds)
+            spread = np.sqrt(sum((b - mean) ** 2 for b in bounds) / (len(bounds) - 1))
+            expected += [(mean - b) / spread for b in bounds]
+        np.testing.assert_allclose(score("clp", shown), expected)
 
     def test_batch_normalization_is_folded_in(self):
         import keras

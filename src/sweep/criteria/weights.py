@@ -63,21 +63,26 @@ def fpgm(evidence: Weights) -> Scores:
     return _each(evidence, distances)
 
 
-@criterion(sees="weights")
+@criterion(sees="weights", comparable=True)
 def clp(evidence: Weights) -> Scores:
-    """Minus the upper bound of the channel's Lipschitz constant: s_c = -sigma_max(W_c).
+    """Minus how far the channel's Lipschitz constant stands out: s_c = -(sigma_c - mu_l) / s_l.
 
-    W_c is the filter as a matrix (inputs, positions). A channel that a small change of its input
-    can move far is suspect, so the largest constant goes first (Channel Lipschitzness-based
-    Pruning, Zheng et al., ECCV 2022; without batch normalization where there is none). The paper
-    removes all channels beyond mean + 3 standard deviations of the layer; here the curve decides.
+    sigma_c = sigma_max(W_c) bounds the constant, with W_c the filter as a matrix (inputs,
+    positions); mu_l and s_l are its mean and standard deviation over the layer's channels. A
+    channel that a small change of its input can move far is suspect, so the largest goes first
+    (Channel Lipschitzness-based Pruning, Zheng et al., ECCV 2022; without batch normalization where
+    there is none). The paper removes what has s_c < -u, with u = 3; here the curve decides. A layer
+    whose channels are all alike has scores of 0.
     Data: none. Cost: C singular value decompositions of small matrices.
     """
 
     def constants(kernel: NDArray[np.float64]) -> Scores:
         height, width, inputs, channels = kernel.shape
         matrices = kernel.reshape(height * width, inputs, channels).transpose(2, 1, 0)
-        return np.asarray(-np.linalg.norm(matrices, ord=2, axis=(1, 2)), np.float64)
+        bounds = np.linalg.norm(matrices, ord=2, axis=(1, 2))
+        # As in the official code, the standard deviation is that of a sample.
+        spread = bounds.std(ddof=1) if channels > 1 else 0.0
+        return np.asarray((bounds.mean() - bounds) / (spread or 1.0), np.float64)
 
     return _each(evidence, constants)
 
