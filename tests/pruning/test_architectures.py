@@ -5,6 +5,7 @@ with random weights, take minutes and run where `FUZZ_CASES` is set (`make fuzz`
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sweep.models.surgery import prune  # noqa: E402
 from sweep.pruning.walk import Engine  # noqa: E402
 
 CLASSES = 10
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 
 
 def conv(x, filters, size=3, strides=1, kind="Conv2D"):
@@ -221,6 +223,9 @@ def test_named_networks_at_last_and_in_the_middle(name, tmp_path):
 
     def wanted(opened):
         sites = find_sites(opened)
+        by_weights = sum(site.convolution is not None for site in sites.values())
+        row = f"| {name} | {len(sites)} | {by_weights} | {len(sites) - by_weights} |"
+        assert row in PAGE.read_text(encoding="utf-8")
         few = [site for site in sites.values() if site.channels <= 256]
         return [["last"], [few[len(few) // 2].layer], [few[-1].layer]]
 
