@@ -16,4 +16,4 @@ def blocks(page, language):
 def named(page):
     """The blocks that say in their first line where they belong, without it, by that line."""
     heads = [block.partition("\n") for lang in ("python", "yaml") for block in blocks(page, lang)]
-    return {head[2:]: body for head, _, body in heads if re.match(r"# (src|conf)/", head)}
+    return {head[2:]: body for head, _, body in heads if re.match(r"# (src|conf|badnets)/", head)}

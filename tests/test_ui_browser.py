@@ -213,6 +213,8 @@ def test_the_report_fits_its_page(browser, sweep, width):
     page = context.new_page()
     page.goto(sweep[3].as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sought = page.locator("table.sortable th", has_text="G ASR").first.bounding_box()
+    assert sought["x"] + sought["width"] <= width
     context.close()
 
 

@@ -67,3 +67,9 @@ def test_five_hundred_jobs_stay_small():
     ]
     assert len(page(records)) < 3_000_000
     assert len(page(six())) < 500_000
+
+
+def test_the_table_of_jobs_marks_what_sees_poisoned_images():
+    html = page([record(), record(criterion="oracle_greedy")])
+    assert "<td>oracle_greedy (oracle)</td>" in html
+    assert "<td>mean_activation</td>" in html

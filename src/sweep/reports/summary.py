@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What may differ within a section; the rest of the settings tells sections apart.
 _WITHIN = ("drop", "ordering", "seed")
 _FEW = 1000
+# Datasets that come with the project; the name of another says which BadNet it brings.
+_OURS = (None, "standin", "lab", "files")
 # More sections than these are printed as rankings.
 _MOST_SECTIONS = 4
 
@@ -287,6 +289,8 @@ def settings_name(settings: Mapping[str, object]) -> str:
     if settings.get("repair", "none") != "none":
         parts.append(settings["repair"])
     parts.append(f"seed {settings['seed']}")
+    if settings.get("dataset") not in _OURS:
+        parts.append(settings["dataset"])
     if settings.get("badnet.path"):
         parts.append(PurePath(str(settings["badnet.path"])).name)
     if settings.get("dataset") != "standin" and settings.get("dataset.scale", 1) != 1:
