@@ -1,5 +1,7 @@
 """`sweep.run`: one job from Python."""
 
+import ast
+import json
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 
 import sweep
 from conftest import SMALL
+from markdown import ROOT
 from sweep.base.errors import SweepError
 
 
@@ -39,6 +42,28 @@ def test_a_result_holds_curve_figures_and_networks(result):
 
 def test_a_notebook_shows_the_curve(result):
     assert result._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_notebook_of_the_docs_runs(result, shared_data, tmp_path, monkeypatch):
+    run = sweep.run
+    monkeypatch.setattr(sweep, "run", lambda lines: run([*lines, f"paths.data={shared_data}"]))
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs/notebook.ipynb").read_text())["cells"]
+    names, shown = {}, []
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            *body, last = ast.parse("".join(cell["source"])).body
+            exec(compile(ast.Module(body, []), "cell", "exec"), names)  # noqa: S102
+            shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))  # noqa: S307
+    job, figures, table, criteria, shapes = shown
+    assert job._repr_png_().startswith(b"\x89PNG")
+    assert job.figures == result.figures
+    assert figures["goodnet/test_accuracy"] == round(result.figures["goodnet/test_accuracy"], 3)
+    ends = [job.figures[f"{network}/valid_accuracy"] for network in ("badnet", "repaired")]
+    assert table["valid_accuracy"].tolist() == ends
+    assert criteria["mean_activation"] == job.figures["goodnet/test_asr"]
+    assert shapes == ((None, 7), (None, 6))
+    assert (tmp_path / "goodnet.keras").is_file()
 
 
 def test_the_curve_is_a_table(result):
