@@ -54,7 +54,7 @@ def sweep(tmp_path_factory):
         Image.new("RGB", (12, 16), "teal").save(drafts / "strip.png")
         about = report.About("sweep 1", "python -m sweep", "today", 6, {})
         strip = (drafts / "strip.png").read_bytes()
-        report.write(drafts, jobs, {report.strip_key(jobs[0]): strip}, about)
+        report.write(drafts, jobs, {report.strip_key(jobs[0]): strip}, about, draw=True)
         store.log_files(parent, drafts)
     return folder, parent, [job.run_id for job in jobs], drafts / "report.html"
 
