@@ -22,7 +22,7 @@ ONCE = {
     "ibau": {"rounds": 1, "iterations": 3, "bound": 0.5, "rate": 0.01, "loss": 1.0},
     "nad": {"epochs": 1, "rate": 0.01, "loss": 1.0},
     "nft": {"epochs": 1, "rate": 0.01, "loss": 1.0},
-    "unlearn": {"epochs": 1, "rate": 0.01, "rounds": 1, "steps": 2, "loss": 1.0},
+    "unlearn": {"steps": 1, "rate": 0.01, "loss": 1.0},
 }
 
 
@@ -120,7 +120,7 @@ def test_contract(name, evidence, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("none", "clip")])
 def test_the_seed_steers_what_is_random(name, evidence):
-    few = {"rounds": 2} if name == "ibau" else {"epochs": 2}
+    few = {"ibau": {"rounds": 2}, "unlearn": {"steps": 2}}.get(name, {"epochs": 2})
     other = repaired(name, replace(evidence, seed=6), **few)
     pairs = zip(repaired(name, evidence, **few).get_weights(), other.get_weights(), strict=True)
     assert any((one != two).any() for one, two in pairs)
@@ -425,45 +425,60 @@ def test_ibau_follows_the_perturbation_as_weights_move(evidence):
 
 
 @pytest.mark.usefixtures("plain_steps")
-def test_unlearn_asks_for_bs_answers_under_the_trigger(evidence, monkeypatch):
+def test_unlearn_takes_back_what_leads_to_the_suspect(evidence, monkeypatch):
     import tensorflow as tf
 
-    from sweep.repairs import reversal
+    from sweep.repairs import reversal, unlearn
 
-    rng = np.random.default_rng(0)
-    mask, pattern = rng.random((12, 10, 1), np.float32), rng.random((12, 10, 2), np.float32)
-    trigger = reversal.Trigger(2, mask, pattern, 1.0)
     monkeypatch.setattr(reversal, "find_suspect", lambda *_: 2)
-    monkeypatch.setattr(reversal, "reverse", lambda *_, **__: trigger)
+    put = np.random.default_rng(0).random((24, 12, 10, 2), np.float32)
+    monkeypatch.setattr(unlearn.Adversary, "put", lambda *_: tf.constant(put))
+    order = np.random.default_rng([5, 0]).permutation(24)
 
     def loss(model, x, y):
-        stamped = x * (1 - mask) + mask * pattern
+        x, y = tf.gather(x, order), tf.gather(y, order)
         own = logits(evidence.badnet, x)
         own -= tf.reduce_mean(own, axis=1, keepdims=True)
-        total = 0.0
-        for images in (x, stamped):
-            values = logits(model, images)
-            away = values - tf.reduce_mean(values, axis=1, keepdims=True) - own
-            total += entropy(values, y) + 3 * tf.reduce_mean(away**2) / tf.reduce_mean(own**2)
-        return total / 2
+        clean = logits(model, x)
+        away = clean - tf.reduce_mean(clean, axis=1, keepdims=True) - own
+        p = tf.nn.softmax(logits(model, tf.constant(put)))[:, 2]
+        led = tf.reduce_mean(-tf.math.log(1 - p) * tf.cast(y != 2, tf.float32))
+        return entropy(clean, y) + 3 * tf.reduce_mean(away**2) / tf.reduce_mean(own**2) + led
 
-    assert_same(repaired("unlearn", evidence, keep=3.0), restated(evidence, loss))
+    found = repaired("unlearn", evidence, keep=3.0)
+    assert_same(found, restated(evidence, loss))
 
 
-def test_reversal_finds_what_leads_to_a_class():
+def test_patterns_climb_behind_windows(evidence, monkeypatch):
     import tensorflow as tf
 
-    from sweep.repairs.reversal import reverse
+    from sweep.repairs.tuning import logits_of
+    from sweep.repairs.unlearn import Adversary, lead
 
-    def logits(images):  # class 2 where the upper left corner is bright
-        corner = tf.reduce_mean(images[:, :3, :3], axis=(1, 2, 3))
-        return tf.stack([0 * corner, 0 * corner, 40 * (corner - 0.8)], axis=1)
+    badnet = logits_of(evidence.badnet)
+    adversary = Adversary(badnet, evidence, 1)
+    windows = np.stack([adversary.draw_window() for _ in range(200)])[..., 0]
+    assert set(np.unique(windows)) == {0, 1}
+    heights, widths = windows.max(axis=2).sum(axis=1), windows.max(axis=1).sum(axis=1)
+    assert ((heights >= 1) & (heights <= 0.4 * 12 + 1)).all()
+    assert ((widths >= 2) & (widths <= 10)).all()
+    assert (windows.sum(axis=(1, 2)) == heights * widths).all()
+    assert windows.any(axis=0).mean() > 0.95  # anywhere
+    x = tf.constant(evidence.tune.pixels / np.float32(255))
+    one = np.asarray(adversary.put(x))
+    changed = (one != np.asarray(x)).any(axis=(0, 3))
+    assert 0 < changed.sum() < changed.size
+    assert (one[:, changed] == one[:1, changed]).all()  # one pattern behind one window
+    assert one.min() >= 0
+    assert one.max() <= 1
 
-    rng = np.random.default_rng(0)
-    images = Images(rng.integers(0, 200, (20, 8, 8, 3), np.uint8), np.zeros(20, np.int64))
-    found = reverse(logits, images, 1 / 255, 2, steps=60, weight=0.01, seed=0)
-    assert found.target == 2
-    assert found.reached == 1
-    assert found.mask[:3, :3].mean() > 4 * found.mask[3:, 3:].mean()
-    stamped = found.put(images.pixels / np.float32(255))
-    assert (np.asarray(logits(stamped)).argmax(axis=1) == 2).all()
+    def led(images):
+        values = tf.nn.softmax(badnet(images)).numpy().astype(np.float64)[:, 1]
+        return np.log(values / (1 - values))
+
+    np.testing.assert_allclose(lead(badnet(x), 1), led(x), atol=1e-3)
+    middle = np.zeros((12, 10, 1), np.float32)
+    middle[3:9, 2:8] = 1
+    monkeypatch.setattr(Adversary, "draw_window", lambda _: middle)
+    leads = [led(adversary.put(x)).mean() for _ in range(16)]
+    assert np.mean(leads[12:]) > np.mean(leads[:4])
