@@ -4,11 +4,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 import yaml
 
 from records import six
 from sweep.tracking import models
+from sweep.tracking.backends.by_sqlite import BySqlite
 
 # MLflow's own way; its import warns of things that are not ours.
 THEIRS = """
@@ -65,3 +67,28 @@ def test_the_folder_is_what_mlflow_writes(tmp_path):
     assert read(tmp_path / "ours") == read(tmp_path / "theirs")
     assert (tmp_path / "ours" / "data" / "model.keras").stat().st_ino == file.stat().st_ino
     shutil.rmtree(tmp_path / "theirs")
+
+
+def test_a_store_that_is_moved_away_while_g_is_logged_is_waited_for(
+    here, mlruns, tmp_path, monkeypatch
+):
+    file, away, begun = tmp_path / "goodnet.keras", tmp_path / "away", []
+    file.write_bytes(b"G")
+    create = BySqlite.create_model
+
+    def come_back():
+        begun.append(mlruns.exists())
+        away.rename(mlruns)
+
+    def create_and_move(*args):
+        made = create(*args)
+        mlruns.rename(away)
+        Timer(0.5, come_back).start()
+        return made
+
+    monkeypatch.setattr(BySqlite, "create_model", create_and_move)
+    with here.run("job", {"sweep.kind": "job"}) as run_id:
+        here.log_goodnet(run_id, file, six()[0].full.facts)
+    assert begun == [False]  # no second store where the first was
+    [kept] = mlruns.glob("artifacts/models/*/artifacts/data/model.keras")
+    assert kept.samefile(file)

@@ -63,13 +63,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def link_all(source: Path, target: Path) -> None:
+def link_all(source: Path, target: Path, made: int = 2) -> None:
     """Have the files of one folder in another as well, by links where the disk allows it.
 
     Of the other's path, STORE/artifacts/RUN/artifacts, the store's folder must be there all the
-    time: a store that is moved away meanwhile is not begun anew where it was.
+    time: a store that is moved away meanwhile is not begun anew where it was. So many folders above
+    the target are made where they are missing.
     """
-    for folder in (*reversed(target.parents[:2]), target):
+    for folder in (*reversed(target.parents[:made]), target):
         folder.mkdir(exist_ok=True)
     for path in sorted(source.rglob("*")):  # folders before what is in them
         place = target / path.relative_to(source)

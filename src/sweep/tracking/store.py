@@ -243,11 +243,12 @@ class Store(Artifacts):
         """Log G, a `.keras` file, as a model that can be served."""
         model_id, place = self._runs.create_model(run_id, "goodnet")
         known = model_id, run_id, place, file, facts
-        if place.startswith("file:"):
-            models.write(database.folder(place), *known)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                models.write(Path(folder), *known)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            models.write(Path(folder), *known)
+            if place.startswith("file:"):
+                own = database.folder(place)  # STORE/artifacts/models/ID/artifacts
+                self._runs.around(files).link_all(Path(folder), own, made=3)
+            else:
                 self.client.log_model_artifacts(model_id, folder)
         self._runs.finish_model(run_id, model_id)
 
