@@ -26,12 +26,12 @@ import numpy as np
 import images
 import show
 import starts
-from sweep import __main__ as command_line
 from sweep.attacks import standin, training
 from sweep.base import cache, tensorflow_runtime
 from sweep.data import hdf5
 from sweep.data.image_set import open_set
 from sweep.jobs.network import load
+from sweep.sweeps import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +91,7 @@ class Subject:
         before, sys.argv = sys.argv, ["sweep", *arguments]
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                command_line.main()
+                command_line.run()
         finally:
             sys.argv = before
 

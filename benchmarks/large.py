@@ -20,11 +20,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import show
-from sweep import __main__ as command_line
 from sweep.jobs import config, identity
 from sweep.jobs.config import describe
 from sweep.reports import summary
 from sweep.results.records import Record
+from sweep.sweeps import command_line
 from sweep.sweeps import grid as sweeping
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def configured(work: Path, overrides: Sequence[str]) -> list[config.Config]:
     run_grid, arguments = sweeping.run, sys.argv
     sweeping.run, sys.argv = instead, command(work, *overrides)[2:]  # type: ignore[assignment]
     try:
-        command_line.main()
+        command_line.run()
     finally:
         sweeping.run, sys.argv = run_grid, arguments
     return found

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from sweep import __main__ as command_line
 from sweep.base import progress
+from sweep.sweeps import command_line
 
 _SMALL = {"identities": 6, "train": 60, "valid": 5, "test": 5, "epochs": 6}
 _LAYERS = "pool_3,conv_3,pool_2,conv_2,conv_1,pool_1"
@@ -42,7 +42,7 @@ def measure(work: Path, jobs: int, more: list[str]) -> list[float]:
         *more,
     ]
     try:
-        command_line.main()
+        command_line.run()
     finally:
         progress.job_done = counted
     return held
