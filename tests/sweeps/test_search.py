@@ -8,9 +8,9 @@ import subprocess
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sweep import criteria
+from sweep import criteria, repairs
 from sweep.attacks import standin
-from sweep.jobs import config
+from sweep.jobs import config, rules
 from sweep.sweeps.space import parse_space
 
 SETS = {
@@ -105,5 +105,9 @@ def test_the_ready_studies_cover_what_there_is():
     assert not {
         name for name in searched if name != "blend" and criteria.sees(name, {}) == "oracle"
     }
+    assert set(space.free["repair"].choices) <= set(repairs.names())
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        for corner in space.corners():
+            rules.check(config.typed(compose("config", [*corner, "tracking.sweep=none"])))
     blended = {name.rpartition(".")[2] for name in space.when["criterion", "blend"]}
     assert not {name for name in blended if criteria.sees(name, {}) == "oracle"}
