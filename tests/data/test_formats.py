@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sweep.attacks.stamped import poison
 from sweep.base.errors import DataError
 from sweep.data.fit import fit
 from sweep.data.image_set import open_set
@@ -263,17 +264,22 @@ CASES = int(os.environ.get("FUZZ_CASES", "60"))
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    st.sampled_from(["npz", "packed", "png", "jpeg"]),
+    st.sampled_from(["npz", "packed", "png", "jpeg", "trigger"]),
     st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=9)), min_size=1, max_size=4),
     st.booleans(),
 )
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_refused_or_read(tmp_path, form, changes, cut):
-    path = tmp_path / form
+    path, clean = tmp_path / form, tmp_path / "clean.npz"
+    np.savez(clean, x=IMAGES, y=LABELS)
     if form in ("npz", "packed"):
         with path.open("wb") as file:
             (np.savez if form == "npz" else np.savez_compressed)(file, x=IMAGES, y=LABELS)
         damaged = path
+    elif form == "trigger":
+        path.mkdir(exist_ok=True)
+        damaged = path / "glasses.png"
+        Image.fromarray(np.full((6, 5, 4), 200, np.uint8)).save(damaged)
     else:
         damaged = folder(path, suffix=f".{form}") / "1" / f"0001.{form}"
     raw = bytearray(damaged.read_bytes())
@@ -283,7 +289,10 @@ def test_damaged_files_are_refused_or_read(tmp_path, form, changes, cut):
     damaged.write_bytes(raw[: len(raw) // 2] if cut else raw)
     refusal = ""
     try:
-        images = fit({"clean_test": open_set(path)}, SHAPE, 4)["clean_test"]
+        if form == "trigger":
+            images = poison(open_set(clean), damaged, 0, 4)
+        else:
+            images = fit({"clean_test": open_set(path)}, SHAPE, 4)["clean_test"]
         assert sum(len(batch) for batch in images.batches(5)) == len(images.labels)
     except DataError as error:
         refusal = str(error)

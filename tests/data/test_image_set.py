@@ -188,7 +188,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (tmp_path / "nowhere.h5", "must exist"),
         (text, "must be an HDF5 file"),
         (cut, "damaged or truncated"),
-        (empty, "must be an HDF5 file. Received: 0 bytes"),
+        (empty, "must be an HDF5 file, an .npz file or a folder of images. Received: 0 bytes"),
         (tmp_path, "must have a subfolder of PNG or JPEG files per class. Received: 0"),
         (pipe, "regular file"),
     ]:

@@ -1,5 +1,7 @@
 """Poisoned sets of a trigger, of several, of all to all, and none: counts of written sets."""
 
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -161,11 +163,16 @@ def test_settings_that_contradict_each_other(place, settings, message):
         ("small.png", {}, r"must have a place.*Add trigger_at"),
         ("small.png", {"trigger_at": [10, 0]}, r"must lie within the images.*at \[10,0\]"),
         ("plain.png", {}, "without transparency"),
+        ("bomb.png", {}, "far more"),
         ("glasses.png", {"target": 5}, "class of the network, 0..4. Received: target=5"),
     ],
 )
 def test_triggers_that_do_not_fit(place, name, settings, message):
     Image.fromarray(IMAGES[0]).save(place / "plain.png")
+    bomb = bytearray((place / "plain.png").read_bytes())
+    bomb[16:24] = struct.pack(">II", 10**5, 10**5)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (place / "bomb.png").write_bytes(bomb)
     job = configured(place, **({"trigger": str(place / name), "target": 2} | settings))
     with pytest.raises(DataError, match=message):
         inputs.check(job)

@@ -6,12 +6,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from sweep.attacks.registry import next_class
 from sweep.base.errors import DataError
 from sweep.base.files import sha256
 from sweep.data import derived
+from sweep.data.formats import pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,20 +70,7 @@ def poison(
 
 def _read(path: Path, height: int, width: int, at: Sequence[int]) -> NDArray[np.float32]:
     """The trigger on a canvas of the images' size, (h, w, 4), transparent elsewhere."""
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if image.width > width or image.height > height or not image.has_transparency_data:
-                kind = "" if image.has_transparency_data else ", without transparency"
-                raise DataError(
-                    f"{path}: a trigger must be an image with transparency (RGBA) within the "
-                    f"images' {width} x {height} pixels. Received: {image.width} x {image.height}"
-                    f"{kind}. Make it anew."
-                )
-            drawn = np.asarray(image.convert("RGBA"), np.float32)
-    except (OSError, SyntaxError, ValueError) as damage:
-        raise DataError(
-            f"{path}: a trigger must be a whole PNG file. Received: {damage}. Check the path."
-        ) from damage
+    drawn = pictures.rgba(path)
     rows, columns = drawn.shape[:2]
     top, left = at or (0, 0)
     if not at and (rows, columns) != (height, width):

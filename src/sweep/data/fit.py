@@ -52,13 +52,13 @@ def fit(
     for images in sets.values():
         if not same((height, width, channels), images.shape):
             raise DataError(
-                f"{images.path}: images in dataset 'data' must have the shape that the network "
+                f"{images.path}: images must have the shape that the network "
                 f"takes, (height, width, channels) = {wanted}. Received: {images.shape}. {together}"
             )
         row = int(images.labels.argmax())
         if images.labels[row] >= classes:
             raise DataError(
-                f"{images.path}: dataset 'label' must hold classes of the network, "
+                f"{images.path}: labels must be classes of the network, "
                 f"0..{classes - 1}. Received: {images.labels[row]} in row {row}. {together}"
             )
         if images.shape != first.shape:
@@ -80,7 +80,7 @@ def _check_targets(sets: Mapping[str, ImageSet]) -> None:
         found = np.unique(images.labels)
         if len(found) != 1:
             raise DataError(
-                f"{images.path}: dataset 'label' of a poisoned set must be the target class "
+                f"{images.path}: the labels of a poisoned set must be the target class "
                 f"everywhere. Received: {len(found)} classes, {found[:5].tolist()} among them. "
                 "Is this a clean set, or one with the true labels? Of an all-to-all attack, "
                 "add target=all_to_all; of several triggers, give a set for each."

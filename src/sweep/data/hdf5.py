@@ -232,7 +232,7 @@ def _stamp(path: Path) -> Stamp:
         raise RefusedError(rule, reason(missing), check) from missing
     if start != SIGNATURE:
         raise RefusedError(
-            "must be an HDF5 file",
+            "must be an HDF5 file, an .npz file or a folder of images",
             f"{stamp.size:,} bytes that begin with {start!r}",
             "Check the path and how the file was made.",
         )

@@ -57,7 +57,8 @@ def classes(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
     if not images:
         raise DataError(
             f"{folder}: a folder of images must have a subfolder of PNG or JPEG files per class. "
-            f"Received: {len(names)} subfolders without any. Check the path."
+            f"Received: {len(names) or 'no'} subfolders{' without any' if names else ''}. "
+            "Check the path, or sort the images into a folder per class."
         )
     order = "by their numbers" if numbered else "in the order of their names"
     _say(f"{folder}: {len(images)} images of {len(names)} classes, counted {order}")
@@ -117,15 +118,35 @@ def decode(path: Path, wanted: Size) -> NDArray[np.uint8]:
     """
     height, width, channels = wanted
     with _opened(path) as opened:
-        try:
-            # Pillow warns where a palette's transparency is not looked at.
-            full = opened.convert("RGBA") if "transparency" in opened.info else opened
-            image = full.convert("L" if channels == 1 else "RGB")
-        except _DAMAGE as damage:
-            raise _refused(path, reason(damage)) from damage
+        # Pillow warns where a palette's transparency is not looked at.
+        full = _converted(path, opened, "RGBA") if "transparency" in opened.info else opened
+        image = _converted(path, full, "L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(wanted)
+
+
+def rgba(path: Path) -> NDArray[np.uint8]:
+    """One image with its transparency, (h, w, 4).
+
+    Raises:
+        DataError: it has none, is no whole PNG file, or too large.
+    """
+    with _opened(path) as opened:
+        if not opened.has_transparency_data:
+            raise DataError(
+                f"{path}: a trigger must be an image with transparency (RGBA): what is clear "
+                f"in it leaves the image below as it is. Received: {opened.mode} without "
+                "transparency. Save it anew with an alpha channel."
+            )
+        return np.asarray(_converted(path, opened, "RGBA"))
+
+
+def _converted(path: Path, image: Image.Image, mode: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except _DAMAGE as damage:
+        raise _refused(path, reason(damage)) from damage
 
 
 def _opened(path: Path) -> Image.Image:
