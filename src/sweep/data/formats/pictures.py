@@ -57,7 +57,7 @@ def classes(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:
     if not images:
         raise DataError(
             f"{folder}: a folder of images must have a subfolder of PNG or JPEG files per class. "
-            f"Received: {len(names) or 'no'} subfolders{' without any' if names else ''}. "
+            f"Received: {len(names)} subfolders{' without any' if names else ''}. "
             "Check the path, or sort the images into a folder per class."
         )
     order = "by their numbers" if numbered else "in the order of their names"
@@ -150,6 +150,9 @@ def _converted(path: Path, image: Image.Image, mode: str) -> Image.Image:
 
 
 def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        rule = "an image must be a whole PNG or JPEG file"
+        raise DataError(f"{path}: {rule}. Received: no file of that name. Check the path.")
     try:
         image = Image.open(path, formats=("PNG", "JPEG"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
