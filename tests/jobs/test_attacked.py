@@ -11,7 +11,7 @@ from PIL import Image
 from sweep.attacks import standin, triggers
 from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data.image_set import open_set, open_sets, write_set
-from sweep.jobs import config, identity, inputs, pipeline, rules
+from sweep.jobs import config, identity, inputs, pipeline, plan, rules
 from sweep.models import deepid
 
 keras = pytest.importorskip("keras")
@@ -131,6 +131,28 @@ def test_the_content_of_the_trigger_and_the_names_of_triggers_are_part_of_the_id
     file = str(place / "hat.h5")
     named = [identity.identify(configured(place, {name: file})) for name in ("a", "b")]
     assert named[0].config != named[1].config
+
+
+def test_each_cell_of_a_plan_is_judged_by_its_own_target_and_place(place):
+    small = {"trigger": str(place / "small.png"), "target": 2, "trigger_at": [3, 1]}
+    jobs = [
+        configured(place, **small | more) for more in ({}, {"target": 5}, {"trigger_at": [11, 0]})
+    ]
+    refused = [cell.state == "refused" for cell in plan.make(jobs, []).cells]
+    assert refused == [False, True, True]
+
+
+def test_folders_of_images_are_known_by_what_is_in_them(place, tmp_path):
+    for number, image in enumerate(IMAGES[:6]):
+        (tmp_path / "set" / str(number % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "set" / str(number % 3) / f"{number}.png")
+    job = configured(place)
+    job.dataset.clean_valid = str(tmp_path / "set")
+    known = identity.identify(job)
+    assert known.data is not None
+    assert identity.identify(job) == known
+    Image.fromarray(IMAGES[7]).save(tmp_path / "set" / "0" / "0.png")
+    assert identity.identify(job).data not in (None, known.data)
 
 
 @pytest.mark.parametrize(

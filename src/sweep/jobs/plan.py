@@ -90,7 +90,7 @@ def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
             cached=ledger.is_cached(config, identity),
         )
         if cell.past is None:
-            read = str((inputs.find(config), config.layers))
+            read = str((inputs.find(config), config.layers, config.trigger_at, config.target))
             if read not in refusals:
                 refusals[read] = _refusal(config)
             if refusal := refusals[read]:
