@@ -51,6 +51,13 @@ def say(*overrides, cwd=None):
         (["layer=[]"], ["layer must be the name of a layer"]),
         (["layer=5"], ["layer must be the name of a layer", "Received: layer=5"]),
         (["drop=2"], ["drop must lie between 0 and 1", "2% is 0.02."]),
+        (["stop=never"], ["stop must be one of drop, relative,", "Received: stop=never"]),
+        (["stop=channels"], ["whole number of at least 1 with stop=channels", "drop=0.02"]),
+        (
+            ["stop=channels", "drop=inf"],
+            ["whole number of at least 1 with stop=channels", "drop=inf"],
+        ),
+        (["stop=fraction", "drop=20"], ["drop must lie between 0 and 1", "20% is 0.2"]),
         (["drop=2%"], ["drop cannot take that value", "2% is 0.02."]),
         (["study=criteria"], ["study is not a setting but a group", "Write +study="]),
         (["tracking.experiment=a(b"], ["quotes within quotes"]),
@@ -149,6 +156,16 @@ def test_description_has_what_matters_and_no_places(composed):
     assert told["dataset.scale"] == training.SCALE
     assert told["layer"] == "conv_2,pool_3"
     assert not any(name.startswith(("paths", "tracking", "cache", "plan")) for name in told)
+
+
+def test_another_stop_counts_and_the_default_changes_no_identity(composed):
+    plain = composed("stop=drop")
+    assert "stop" not in config.describe(plain)
+    assert config.describe(composed("stop=channels", "drop=20")) == {
+        **config.describe(plain),
+        "stop": "channels",
+        "drop": 20.0,
+    }
 
 
 def test_a_missing_file_for_b_is_asked_for(composed):

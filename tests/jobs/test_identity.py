@@ -220,6 +220,9 @@ def test_the_plan_counts_and_estimates(job):
     assert todo.states() == "3 jobs: 1 done, 2 not run before"
     assert "2 to run: about 20 s" in todo.needs()
     assert [line[0] for line in plan.lines(todo)] == ["drop=0.02", "drop=0.04", "drop=0.1"]
+    jobs = [job, dataclasses.replace(job, stop="relative")]
+    told = [line[0] for line in plan.lines(plan.make(jobs, []))]
+    assert told == ["the one job", "stop=relative"]
 
 
 @pytest.mark.usefixtures("badnet")

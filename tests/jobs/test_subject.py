@@ -1,6 +1,7 @@
 """Cached arrays stand for what they were computed from, and change no result."""
 
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from sweep.base.cache import Cache
 from sweep.base.errors import DataError
 from sweep.jobs import inputs
 from sweep.jobs.subject import count_clean, trace_curve
+from sweep.pruning.drop import find_stop
 
 ORDER = (2, 0, 1, 3)
 RIGHT = (100, 99, 97, 90, 10)
@@ -35,7 +37,7 @@ def traced(tmp_path):
 
     def trace(name, drop):
         one = subject(Cache(tmp_path / name, 1))
-        return trace_curve(ORDER, one, one, drop)
+        return trace_curve(ORDER, one, one, drop and partial(find_stop, drop=drop))
 
     return trace
 

@@ -1,5 +1,7 @@
 """The pruning curve: to the stop or whole, at once or in parts, it is the same curve."""
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +39,10 @@ def worlds(draw):
 drops = st.integers(1, 99).map(lambda percent: percent / 100)
 
 
+def at(drop):
+    return partial(find_stop, drop=drop)
+
+
 @given(worlds(), drops)
 def test_until_drop_is_a_beginning_of_the_whole_with_the_same_stop(world, drop):
     order, clean, poisoned, total = world
@@ -44,12 +50,12 @@ def test_until_drop_is_a_beginning_of_the_whole_with_the_same_stop(world, drop):
     assert whole.channels == tuple(order)
     assert list(whole.clean_correct) == clean
     assert list(whole.attack_hits) == poisoned
-    part = curve.trace(order, Counted(clean, total), Counted(poisoned, total), drop)
+    part = curve.trace(order, Counted(clean, total), Counted(poisoned, total), at(drop))
     length = len(part.channels)
     assert part.channels == whole.channels[:length]
     assert part.clean_correct == whole.clean_correct[: length + 1]
     assert part.attack_hits == whole.attack_hits[: length + 1]
-    assert curve.reaches(part, len(order), drop)
+    assert curve.reaches(part, len(order), at(drop))
     stops = [find_stop(c.clean_correct, total, drop) for c in (part, whole)]
     assert stops[0] == stops[1]
     assert length == stops[0].pruned
@@ -59,8 +65,8 @@ def test_until_drop_is_a_beginning_of_the_whole_with_the_same_stop(world, drop):
 def test_going_on_equals_starting_afresh_and_asks_for_nothing_twice(world, first, second):
     order, clean, poisoned, total = world
     walkers = Counted(clean, total), Counted(poisoned, total)
-    known = curve.trace(order, *walkers, first)
-    known = curve.trace(order, *walkers, second, known)
+    known = curve.trace(order, *walkers, at(first))
+    known = curve.trace(order, *walkers, at(second), known)
     known = curve.trace(order, *walkers, None, known)
     assert known == curve.trace(order, Counted(clean, total), Counted(poisoned, total), None)
     for walker in walkers:
@@ -70,7 +76,7 @@ def test_going_on_equals_starting_afresh_and_asks_for_nothing_twice(world, first
 @given(worlds(), drops)
 def test_packing_keeps_the_curve(world, drop):
     order, clean, poisoned, total = world
-    known = curve.trace(order, Counted(clean, total), Counted(poisoned, total), drop)
+    known = curve.trace(order, Counted(clean, total), Counted(poisoned, total), at(drop))
     assert curve.unpack(curve.pack(known), total, {"": total}) == known
 
 
@@ -79,23 +85,23 @@ def test_each_of_several_triggers_has_its_hits(world, first, second):
     order, clean, poisoned, total = world
     hat = poisoned[::-1]
     walkers = Counted(clean, total), Counted(poisoned, total, [hat, clean])
-    known = curve.trace(order, *walkers, first)
+    known = curve.trace(order, *walkers, at(first))
     assert curve.unpack(curve.pack(known), total, walkers[1].totals) == known
-    known = curve.trace(order, *walkers, second, known)
+    known = curve.trace(order, *walkers, at(second), known)
     length = len(known.channels) + 1
     assert known.trigger_hits == {"t0": tuple(hat[:length]), "t1": tuple(clean[:length])}
     assert known.trigger_totals == {"t0": total, "t1": total}
     assert (
-        curve.until(known, first).trigger_hits["t0"]
-        == curve.trace(order, *walkers, first).trigger_hits["t0"]
+        curve.until(known, at(first)).trigger_hits["t0"]
+        == curve.trace(order, *walkers, at(first)).trigger_hits["t0"]
     )
-    assert curve.trace(order, walkers[0], Counted(poisoned, total), second).trigger_hits == {}
+    assert curve.trace(order, walkers[0], Counted(poisoned, total), at(second)).trigger_hits == {}
 
 
 def test_only_the_whole_curve_reaches_where_no_step_crosses():
     known = curve.trace((0, 1, 2), Counted([9, 9, 9, 9], 10), Counted([5] * 4, 10), None)
     assert curve.reaches(known, 3, None)
-    assert curve.reaches(known, 3, 0.5)
+    assert curve.reaches(known, 3, at(0.5))
     begun = curve.unpack(curve.pack(known)[:, :2], 10, {"": 10})
     assert not curve.reaches(begun, 3, None)
-    assert not curve.reaches(begun, 3, 0.5)
+    assert not curve.reaches(begun, 3, at(0.5))

@@ -42,3 +42,27 @@ def test_the_stop_is_the_first_step_that_crosses(counts, drop):
 )
 def test_known_stops(counts, total, drop, stop):
     assert find_stop(counts, total, drop) == stop
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=30),
+    st.integers(1, 30),
+    drops,
+    st.sampled_from(["relative", "channels", "fraction"]),
+)
+def test_other_stops_are_plain_fractions(counts, channels, drop, stop):
+    first, x = counts[0], Fraction(channels) if stop == "channels" else Fraction(drop)
+    reached = {
+        "relative": lambda step: Fraction(first - counts[step]) >= x * first,
+        "channels": lambda step: step >= x,
+        "fraction": lambda step: Fraction(step, 30) >= x,
+    }[stop]
+    steps = [step for step in range(len(counts)) if reached(step)]
+    wanted = Stop(steps[0], True) if steps else Stop(len(counts) - 1, False)
+    assert find_stop(counts, 300, float(x), stop, 30) == wanted
+
+
+def test_a_relative_drop_is_of_what_b_gets_right():
+    counts = [50, 49, 48, 0]  # of 100: 1 is 2% of 50
+    assert find_stop(counts, 100, 0.02, "relative") == Stop(1, True)
+    assert find_stop(counts, 100, 0.02) == Stop(2, True)

@@ -115,6 +115,7 @@ def test_the_labs_report_stands_only_where_it_belongs():
         of_lab(record(criterion="l1")),
         of_lab(record(layer="conv_2")),
         of_lab(record(repair="finetune")),
+        of_lab(record(stop="relative")),
         of_lab(record(), clean_test="0" * 64),
         of_lab(record(drop=0.3)),
         record(),
@@ -150,3 +151,19 @@ def test_names_of_jobs_tell_networks_scales_and_repairs_apart():
     }
     assert len(names) == 5
     assert "increasing X=2% mean_activation pool_3 seed 0 a.h5" in names
+
+
+def test_what_x_counts_is_shown_and_different_stops_are_not_compared():
+    jobs = [record(drop=0.02), record(drop=0.02, stop="relative"), record(drop=5, stop="channels")]
+    names = [summary.settings_name(job.settings) for job in jobs]
+    assert "X=2% mean" in names[0]
+    assert "X=2% of B's mean" in names[1]
+    assert "X=5 channels mean" in names[2]
+    tables = summary.table(jobs)
+    assert [one.title for one in tables] == [
+        "increasing order",
+        "increasing order, stop channels",
+        "increasing order, stop relative",
+    ]
+    assert [one.lines[0][0] for one in tables] == ["2%", "5 channels", "2% of B's"]
+    assert len(summary.rankings(jobs)) == 3

@@ -40,6 +40,17 @@ def test_a_result_holds_curve_figures_and_networks(result):
     assert result.repaired.output_shape == (None, 6)
 
 
+@pytest.mark.parametrize(("stop", "pruned"), [("channels", 3), ("fraction", 12)])
+def test_a_job_stops_at_a_number_or_a_part_of_the_channels(stop, pruned, shared_data):
+    drop = {"channels": 3, "fraction": 0.2}[stop]
+    places = [*SMALL, f"paths.data={shared_data}", "curve=until_drop"]
+    done = sweep.run([*places, f"stop={stop}", f"drop={drop}"])
+    assert done.record.channels == 60
+    assert (len(done.pruned), done.record.stop.reached) == (pruned, True)
+    assert len(done.curve["step"]) == pruned + 1
+    assert done.record.settings["stop"] == stop
+
+
 def test_a_notebook_shows_the_curve(result):
     assert result._repr_png_().startswith(b"\x89PNG")
 

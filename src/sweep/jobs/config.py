@@ -26,7 +26,7 @@ _CHECKOUT = _PACKAGE.parent.parent
 
 # What does not change a result: places, tracking, limits, what to do with a job.
 _UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
-_LATER = ("trigger", "trigger_at", "target")
+_LATER: dict[str, Any] = {"stop": "drop", "trigger": "", "trigger_at": [], "target": None}
 
 
 class Ordering(Enum):
@@ -126,9 +126,7 @@ class StandinDataset(Dataset):
     )
     epochs: int = _setting(standin.Standin.epochs, "epochs of training")
     batch_size: int = _setting(standin.Standin.batch_size, "training images a step")
-    learning_rate: float = _setting(
-        standin.Standin.learning_rate, "at the start; it falls to nothing towards the end"
-    )
+    learning_rate: float = _setting(standin.Standin.learning_rate, "at the start; it falls to 0")
 
 
 @dataclass
@@ -169,6 +167,7 @@ class Config:
 
     ordering: Ordering = _setting(Ordering.increasing, "end of the scores that goes first")
     drop: float = _setting(0.02, "X: B' is the first step that lost X of clean accuracy or more")
+    stop: str = _setting("drop", "what X counts: drop, relative (to B), channels or fraction")
     seed: int = _setting(0, "steers everything random")
     criterion: Criterion = MISSING
     dataset: Dataset = MISSING
@@ -288,9 +287,9 @@ def describe(config: Config) -> dict[str, object]:
 
     for part in fields(config):
         # What came later counts where it is given, so that finished results stay valid.
-        later = part.name in _LATER and getattr(config, part.name) in (None, "", [])
-        if part.name not in _UNTOLD and not later:
-            walk(part.name, getattr(config, part.name))
+        value = getattr(config, part.name)
+        if part.name not in _UNTOLD and (part.name, value) not in _LATER.items():
+            walk(part.name, value)
     return flat
 
 

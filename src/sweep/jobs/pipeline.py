@@ -129,11 +129,14 @@ def run(config: Config) -> Repair:
         poisoned = subjects.get("poisoned_valid")
         scores = _scores(subjects["clean_valid"], poisoned, config, cache)
     with clock.stage("curve"):
-        drop = config.drop if config.curve.name == "until_drop" else None
+        find = partial(find_stop, drop=config.drop, stop=config.stop, channels=len(scores))
         trace = trace_curve(
-            order_channels(scores, config.ordering.name), subjects["clean_valid"], poisoned, drop
+            order_channels(scores, config.ordering.name),
+            subjects["clean_valid"],
+            poisoned,
+            find if config.curve.name == "until_drop" else None,
         )
-        stop = find_stop(trace.clean_correct, trace.clean_total, config.drop)
+        stop = find(trace.clean_correct, trace.clean_total)
         removed = trace.channels[: stop.pruned]
     with clock.stage("repair"):
         before = {name: subject.answers(removed) for name, subject in subjects.items()}

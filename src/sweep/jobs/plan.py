@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -132,10 +133,12 @@ def _duration(seconds: float) -> str:
 def lines(plan: Plan) -> list[tuple[str, str, str]]:
     """A line for each cell: what varies in the grid, its state, and why it runs or which run."""
     told = [describe(config) for config in plan.configs]
-    varied = [name for name in told[0] if len({str(settings.get(name)) for settings in told}) > 1]
+    names = dict.fromkeys(chain.from_iterable(told))
+    varied = [name for name in names if len({str(settings.get(name)) for settings in told}) > 1]
     return [
         (
-            " ".join(f"{name}={settings.get(name)}" for name in varied) or "the one job",
+            " ".join(f"{name}={settings[name]}" for name in varied if name in settings)
+            or "the one job",
             cell.state,
             cell.why,
         )

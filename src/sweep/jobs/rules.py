@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweep import attacks, criteria, repairs
 from sweep.base.errors import ConfigError
 from sweep.models import networks
+from sweep.pruning.drop import STOPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,10 @@ _FRACTION: tuple[Callable[[Any], bool], str] = (
     lambda value: 0 < value < 1,
     "lie between 0 and 1, both excluded",
 )
+_CHANNELS: tuple[Callable[[Any], bool], str] = (
+    lambda value: value >= 1 and value % 1 == 0,
+    "be a whole number of at least 1 with stop=channels",
+)
 _POSITIVE: tuple[Callable[[Any], bool], str] = (
     lambda value: isfinite(value) and value > 0,
     "be a positive number",
@@ -40,7 +45,7 @@ def _at_least(least: int) -> tuple[Callable[[Any], bool], str]:
 
 # What each setting must be, beyond its type.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "drop": _FRACTION,
+    "stop": (STOPS.__contains__, f"be one of {', '.join(STOPS)}"),
     "seed": (lambda value: 0 <= value < 2**32, "be a whole number in 0..4294967295"),
     "dataset.scale": _POSITIVE,
     "defender.images": (
@@ -64,6 +69,7 @@ def check(config: Config) -> None:
         ConfigError: the first rule that is broken, with what was received.
     """
     rules = _RULES | (_STANDIN_RULES if hasattr(config.dataset, "identities") else {})
+    rules |= {"drop": _CHANNELS if config.stop == "channels" else _FRACTION}
     for name, (holds, rule) in rules.items():
         value = attrgetter(name)(config)
         if not holds(value):

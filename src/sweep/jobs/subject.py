@@ -179,7 +179,7 @@ def _write_activations(
 
 
 def trace_curve(
-    order: Sequence[int], clean: Subject, poisoned: Subject | None, drop: float | None
+    order: Sequence[int], clean: Subject, poisoned: Subject | None, find: curve.Find | None
 ) -> Curve:
     """The pruning curve along an order, see `curve.trace`; one that was begun is gone on with."""
 
@@ -188,14 +188,14 @@ def trace_curve(
         return None if array is None else curve.unpack(array, clean.total, totals)
 
     def make(path: Path, begun: Any) -> None:
-        np.save(path, curve.pack(curve.trace(order, clean, poisoned, drop, known(begun))))
+        np.save(path, curve.pack(curve.trace(order, clean, poisoned, find, known(begun))))
 
     def enough(array: Any) -> bool:
         begun = known(array)
-        return begun is not None and curve.reaches(begun, len(order), drop)
+        return begun is not None and curve.reaches(begun, len(order), find)
 
     sets = [(one.key, one.label_key, *one.totals.values()) for one in (clean, poisoned) if one]
     key = array_key("curve", code(), sets, clean.network.key, order)
     trace = known(clean.cache.array("curve", key, make, enough))
     assert trace is not None  # noqa: S101 - `array` always gives one
-    return trace if drop is None else curve.until(trace, drop)
+    return trace if find is None else curve.until(trace, find)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sweep.pruning.drop import find_stop
 from sweep.results.records import Curve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from sweep.results.records import Stop
+
+    Find = Callable[[Sequence[int], int], Stop]
 
 
 class Walker(Protocol):
@@ -38,7 +41,7 @@ def trace(
     order: Sequence[int],
     clean: Walker,
     poisoned: Walker | None,
-    drop: float | None,
+    find: Find | None,
     known: Curve | None = None,
 ) -> Curve:
     """The curve along an order.
@@ -47,7 +50,7 @@ def trace(
         order: channels in the order of their removal, (C,).
         clean: the clean validation set.
         poisoned: the poisoned validation set, if there is one; it decides nothing.
-        drop: stop at the first step that reaches this X, or None for the whole curve.
+        find: `find_stop` for some X, where the curve may end; None for the whole curve.
         known: the beginning of the same curve, to go on from.
 
     Returns:
@@ -57,9 +60,7 @@ def trace(
     right = list(known.clean_correct) if known else [clean.first()[0]]
     step = len(right) - 1
     further = clean.hits(order[:step], order[step:])
-    while len(right) <= len(order) and not (
-        drop is not None and find_stop(right, total, drop).reached
-    ):
+    while len(right) <= len(order) and not (find is not None and find(right, total).reached):
         right.append(next(further)[0])
     made = Curve(tuple(order[: len(right) - 1]), tuple(right), total)
     if poisoned is None:
@@ -87,16 +88,16 @@ def _attacked(clean: Curve, hits: Sequence[tuple[int, ...]], totals: Mapping[str
     )
 
 
-def reaches(known: Curve, length: int, drop: float | None) -> bool:
-    """Whether a curve is as long as is wanted: all `length` channels, or to the stop for X."""
+def reaches(known: Curve, length: int, find: Find | None) -> bool:
+    """Whether a curve is as long as is wanted: all `length` channels, or to the stop."""
     if len(known.channels) == length:
         return True
-    return drop is not None and find_stop(known.clean_correct, known.clean_total, drop).reached
+    return find is not None and find(known.clean_correct, known.clean_total).reached
 
 
-def until(known: Curve, drop: float) -> Curve:
-    """A curve as far as the stop for X, or all of it where none of its steps reaches that."""
-    end = find_stop(known.clean_correct, known.clean_total, drop).pruned
+def until(known: Curve, find: Find) -> Curve:
+    """A curve as far as the stop, or all of it where none of its steps reaches that."""
+    end = find(known.clean_correct, known.clean_total).pruned
     return replace(
         known,
         channels=known.channels[:end],

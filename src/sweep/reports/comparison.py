@@ -175,7 +175,7 @@ def sections(found: Sequence[Line]) -> list[tuple[str, list[Line]]]:
         group = sorted(same, key=lambda line: merit([line.job]))
         settings = group[0].job.settings
         shown = [f"{name} {settings[name]}" for name in names if name in settings]
-        parts.append((", ".join([f"X = {100 * drop_of(group[0].job):g}%", *shown]), group))
+        parts.append((", ".join([f"X = {group[0].job.x}", *shown]), group))
     return parts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweep.reports.series import TOLD_APART
+from sweep.results.records import words_of_x
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,7 @@ def stops_of(marks: Sequence[Mark]) -> str:
     found = []
     for pruned, same in groupby(ordered, key=lambda mark: mark.pruned):
         group = list(same)
-        names = [f"{100 * m.drop:.3g}%" + ("" if m.reached else " not reached") for m in group]
+        names = [_name(m.drop) + ("" if m.reached else " not reached") for m in group]
         shown = ", ".join(names) if len(names) <= 3 else f"{names[0].split()[0]} to {names[-1]}"
         found.append(f"{pruned:.4g} (X {shown})")
     if len(found) > _NAMED_STOPS:
@@ -197,11 +198,11 @@ def tradeoff(data: Sequence[Tradeoff]) -> Chart:
         paint, dash = _paint(number)
         marks = tuple((asr, right, shapes[drop]) for drop, asr, right in way.points)
         points = tuple((asr, right) for _, asr, right in way.points)
-        labels = ("B", *(_name(drop) for drop, _, _ in way.points[1:]))
+        labels = ("B", *(f"X {_name(drop)}" for drop, _, _ in way.points[1:]))
         lines.append(Line(way.name, points, paint, dash, marks=marks, labels=labels))
     lowest = min(accuracy for way in data for _, _, accuracy in way.points)
     floor = max(0, int(lowest - 1) // 10 * 10)
-    names = [_name(drop) for drop in drops]
+    names = [f"X {_name(drop)}" for drop in drops]
     return Chart(
         "What the defence costs and brings",
         "GoodNet on the test sets",
@@ -213,4 +214,4 @@ def tradeoff(data: Sequence[Tradeoff]) -> Chart:
 
 
 def _name(drop: float) -> str:
-    return f"X {100 * drop:.3g}%"
+    return words_of_x(round(drop, 4))

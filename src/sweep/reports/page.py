@@ -129,9 +129,7 @@ def _table(jobs: Sequence[Record]) -> Table:
             for name in names
         ]
         stop = f"{job.stop.pruned} of {job.channels}{summary.missed([job])}"
-        lines.append(
-            [*words, f"{100 * summary.drop_of(job):g}%", *_cells([job], jobs), stop, job.run_id]
-        )
+        lines.append([*words, job.x, *_cells([job], jobs), stop, job.run_id])
     header = [*names, "X", *(one.symbol for one in _figures(jobs)), "pruned", "run"]
     return Table("Test sets, percent", header, lines, len(names))
 
@@ -142,7 +140,7 @@ def _over_seeds(jobs: Sequence[Record]) -> Table:
     for group in sorted(found, key=lambda one: merit(one.jobs)) if len(found) > _MANY else found:
         same = group.jobs
         pruned = f"{Spread.of([job.stop.pruned for job in same])}{summary.missed(same)}"
-        head = [group.title, f"{100 * group.drop:g}%"]
+        head = [group.title, group.x]
         lines.append([*head, *_cells(same, jobs, seeds=True), pruned, str(len(same))])
     header = ["jobs", "X", *(one.symbol for one in _figures(jobs)), "pruned", "seeds"]
     title = "Test sets, percent: mean ± sample standard deviation over seeds"

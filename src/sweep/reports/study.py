@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sweep.reports.summary import drop_of
 from sweep.reports.tables import Table, inert, to_csv, to_markdown
 from sweep.results.intervals import interval, wilson
 from sweep.results.metrics import columns
@@ -183,7 +182,7 @@ def tests_table(chosen: Record, baseline: Record) -> list[str]:
         for one in columns([chosen, baseline])
     ]
     lines.append(["channels pruned", str(chosen.stop.pruned), str(baseline.stop.pruned)])
-    header = ["figure", "chosen", f"baseline at X = {100 * drop_of(chosen):.3g}%"]
+    header = ["figure", "chosen", f"baseline at X = {chosen.x}"]
     table = to_markdown(Table("", header, lines, words=1))
     ours, theirs = (job.figures.get("goodnet/test_asr") for job in (chosen, baseline))
     return [*table, "", _verdict(ours, theirs)] if ours and theirs else table

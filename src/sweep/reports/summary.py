@@ -13,6 +13,7 @@ from sweep.data import lab
 from sweep.reports.tables import Spread, Table, inert, to_markdown
 from sweep.results.findings import Group, cautions, is_weak, merit, standings
 from sweep.results.metrics import columns
+from sweep.results.records import words_of_x
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,14 +134,13 @@ def groups(jobs: Sequence[Record]) -> list[Group]:
     return [
         Group(
             title,
-            drop,
             same,
             sees(same[0]) == "oracle",
             frozenset(map(network_of, same)),
             _title(same[0], names),
         )
         for title, group in sections(jobs)
-        for drop, same in by_drop(group)
+        for _, same in by_drop(group)
     ]
 
 
@@ -186,14 +186,14 @@ def table(jobs: Sequence[Record], everything: bool = False) -> list[Table]:
     seeds, figures = several_seeds(jobs), columns(jobs, summary=not everything)
     header = ["drop", *(["seeds"] if seeds else []), "pruned", *(one.title for one in figures)]
     return [
-        Table(title, header, [_line(drop, same, figures, seeds) for drop, same in by_drop(group)])
+        Table(title, header, [_line(same, figures, seeds) for _, same in by_drop(group)])
         for title, group in sections(jobs)
     ]
 
 
-def _line(drop: float, jobs: Sequence[Record], figures: Iterable[Figure], seeds: bool) -> list[str]:
+def _line(jobs: Sequence[Record], figures: Iterable[Figure], seeds: bool) -> list[str]:
     pruned = str(Spread.of([job.stop.pruned for job in jobs]) if seeds else jobs[0].stop.pruned)
-    head = [f"{100 * drop:g}%", *([str(len(jobs))] if seeds else []), f"{pruned}{missed(jobs)}"]
+    head = [jobs[0].x, *([str(len(jobs))] if seeds else []), f"{pruned}{missed(jobs)}"]
     return [*head, *(cell(jobs, one, seeds) for one in figures)]
 
 
@@ -222,16 +222,16 @@ def rankings(jobs: Sequence[Record]) -> list[Table]:
     header = ["jobs", *(["seeds"] if seeds else []), "pruned", *(one.symbol for one in figures)]
     return [
         Table(
-            f"X = {100 * drop:g}%, test sets, percent, the least ASR of G first",
+            f"X = {x}, test sets, percent, the least ASR of G first",
             header,
             [
-                [one.title, *_line(drop, one.jobs, figures, seeds)[1:]]
+                [one.title, *_line(one.jobs, figures, seeds)[1:]]
                 for one in ranked
-                if (one.drop, one.networks) == (drop, networks)
+                if (one.x, one.networks) == (x, networks)
             ],
             words=1,
         )
-        for drop, networks in dict.fromkeys((one.drop, one.networks) for one in groups(jobs))
+        for x, networks in dict.fromkeys((one.x, one.networks) for one in groups(jobs))
     ]
 
 
@@ -256,7 +256,8 @@ def markdown(jobs: Sequence[Record]) -> str:
 
 def _is_reported(job: Record) -> bool:
     """Whether a job did what the report did, with the very files."""
-    plain = job.settings["layer"] == "pool_3" and job.settings.get("repair", "none") == "none"
+    known = {"layer": "pool_3", "repair": "none", "stop": "drop"}
+    plain = all(job.settings.get(name, value) == value for name, value in known.items())
     same = job.details is not None and lab.are_all(job.details.facts)
     return same and plain and job.settings["criterion"] == "mean_activation"
 
@@ -284,8 +285,8 @@ def beside_reference(jobs: Sequence[Record]) -> Table:
 
 def settings_name(settings: Mapping[str, object]) -> str:
     """What a person calls a job: the settings that sweeps usually vary."""
-    drop = f"X={100 * float(str(settings['drop'])):g}%"
-    parts = [settings["ordering"], drop, settings["criterion"], settings["layer"]]
+    x = words_of_x(float(str(settings["drop"])), str(settings.get("stop", "drop")))
+    parts = [settings["ordering"], f"X={x}", settings["criterion"], settings["layer"]]
     if settings.get("repair", "none") != "none":
         parts.append(settings["repair"])
     parts.append(f"seed {settings['seed']}")

@@ -88,7 +88,6 @@ class Group:
 
     Attributes:
         title: what tells their section from the others.
-        drop: their X.
         jobs: at least one.
         oracle: whether their criterion saw poisoned images.
         networks: which B, on which test sets; figures of different ones are not comparable.
@@ -96,16 +95,20 @@ class Group:
     """
 
     title: str
-    drop: float
     jobs: Sequence[Record]
     oracle: bool
     networks: frozenset[str]
     defence: str = ""
 
     @property
+    def x(self) -> str:
+        """Their X, in words."""
+        return self.jobs[0].x
+
+    @property
     def name(self) -> str:
         """What a person calls them."""
-        return f"{self.title}, X {100 * self.drop:g}%"
+        return f"{self.title}, X {self.x}"
 
     def place(self) -> str:
         """The attack on G and its accuracy, in words."""
@@ -189,15 +192,15 @@ def standings(groups: Sequence[Group]) -> list[Standing]:
     Those that were tried on one network alone are left out.
     """
     found = []
-    for name, drop in dict.fromkeys((group.defence, group.drop) for group in groups):
-        own = [group for group in groups if (group.defence, group.drop) == (name, drop)]
+    for name, x in dict.fromkeys((group.defence, group.x) for group in groups):
+        own = [group for group in groups if (group.defence, group.x) == (name, x)]
         if len(own) < 2:
             continue
         attacks = [value for group in own if (value := attack(group.jobs)) is not None]
         known = attacks if len(attacks) == len(own) else []
         found.append(
             Standing(
-                f"{name}, X {100 * drop:g}%",
+                f"{name}, X {x}",
                 len(own),
                 fmean(_rank(group, groups) for group in own),
                 fmean(known) if known else None,
@@ -212,7 +215,7 @@ def _rank(group: Group, groups: Sequence[Group]) -> float:
     rivals = [
         merit(other.jobs)
         for other in groups
-        if (other.networks, other.drop) == (group.networks, group.drop)
+        if (other.networks, other.x) == (group.networks, group.x)
     ]
     own = merit(group.jobs)
     return 1 + sum(one < own for one in rivals) + (rivals.count(own) - 1) / 2

@@ -94,6 +94,19 @@ class Stop:
     reached: bool
 
 
+def words_of_x(drop: float, stop: str = "drop") -> str:
+    """X as a person reads it; only numbers of channels are 1 or more.
+
+    >>> words_of_x(0.02), words_of_x(0.5, "fraction"), words_of_x(45)
+    ('2%', '50% of the channels', '45 channels')
+    """
+    if drop >= 1:
+        return f"{drop:g} channel{'s' if drop > 1 else ''}"
+    return f"{100 * drop:g}%" + {"relative": " of B's", "fraction": " of the channels"}.get(
+        stop, ""
+    )
+
+
 @dataclass(frozen=True)
 class Sample:
     """What the networks answer to one test image; G's answer is N where it rejects the image.
@@ -160,6 +173,12 @@ class Record:
     channels: int
     run_id: str = ""
     details: Details | None = None
+
+    @property
+    def x(self) -> str:
+        """Where pruning was to stop, in words."""
+        stop = str(self.settings.get("stop", "drop"))
+        return words_of_x(float(str(self.settings["drop"])), stop)
 
     @property
     def full(self) -> Details:

@@ -169,9 +169,10 @@ class _Tests:
         from optuna.trial import FixedTrial
 
         chosen = self.space.suggest(FixedTrial(trial.params))
-        drop = self.compose(chosen).drop
+        x = self.compose(chosen)
         kept = [line for line in self.space.fixed if not line.lstrip("+").startswith(_VARIED)]
-        baseline = [*kept, "criterion=mean_activation", "ordering=increasing", f"drop={drop!r}"]
+        own = ["criterion=mean_activation", "ordering=increasing"]
+        baseline = [*kept, *own, f"drop={x.drop!r}", f"stop={x.stop}"]
         marks = ["objective=none", f"tracking.sweep={quote(self.identity)}"]
         jobs = [[*chosen, *marks], [*baseline, *marks]]
         _, returns = interruptible(partial(self.launch, jobs, self.number))
@@ -187,7 +188,7 @@ class _Tests:
         return (done[0], done[1]) if len(done) == len(jobs) else None
 
 
-_VARIED = ("criterion", "ordering=", "drop=", "objective=")
+_VARIED = ("criterion", "ordering=", "drop=", "stop=", "objective=")
 
 
 @dataclass
