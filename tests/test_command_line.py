@@ -114,7 +114,7 @@ def test_the_parent_holds_the_summary(runs, client, done, tmp_path):
     assert "## Decreasing order" in text
     for name in ("Original", "Repaired", "GoodNet"):
         assert name in text
-        assert name in done.stdout
+        assert name in done.stdout, done.stdout
     assert "python -m sweep.ui" in done.stdout
 
 

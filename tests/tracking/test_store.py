@@ -331,6 +331,14 @@ def texts(store, run_id):
         yield str(store.read(run_id, file.path))
 
 
+def test_a_driver_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)
+    with pytest.raises(StoreError, match=r"must have its driver.*module psycopg is not") as lost:
+        opening.open_store(tmp_path / "mlruns", "drivers", patience=0)
+    assert WORD not in str(lost.value)
+
+
 def test_a_password_is_shown_nowhere(server, tmp_path, monkeypatch, capfd, caplog):
     caplog.set_level("DEBUG")
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):

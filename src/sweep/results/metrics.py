@@ -113,7 +113,7 @@ class Metric:
 METRICS = [
     Metric("accuracy", "accuracy", True, accuracy),
     Metric("asr", "ASR", False, asr, by_trigger=True),
-    Metric("ra", "RA", True, ra),
+    Metric("ra", "RA", True, ra, in_summary=False),
     Metric("clean_rejected", "rejects clean", False, clean_rejected, ["goodnet"], False),
     Metric("poisoned_rejected", "rejects poisoned", True, poisoned_rejected, ["goodnet"], False),
     Metric("suspicion", "suspicion", False, None, ["repaired"], False),

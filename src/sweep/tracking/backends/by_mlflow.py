@@ -19,6 +19,8 @@ from mlflow.entities import (
     RunTag,
 )
 
+from sweep.base.errors import StoreError
+from sweep.base.redact import without_password
 from sweep.tracking.backends.runs import Query, Run
 
 if TYPE_CHECKING:
@@ -33,13 +35,23 @@ _RUNS_A_CALL, _IDS_A_CALL = 1000, 200
 
 
 def connect(uri: str) -> MlflowClient:
-    """MLflow's client of a store; its messages go to our log, not past it to the terminal."""
+    """MLflow's client of a store; its messages go to our log, not past it to the terminal.
+
+    Raises:
+        StoreError: the database's driver is not installed.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logger = logging.getLogger("mlflow")
     logger.setLevel(logging.WARNING)
     logger.handlers.clear()
     logger.propagate = True
-    return MlflowClient(uri)
+    try:
+        return MlflowClient(uri)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"A database must have its driver. Received: {without_password(uri)}, whose module "
+            f"{error.name} is not there. Install it; for PostgreSQL: pip install 'psycopg[binary]'."
+        ) from error
 
 
 class ByMlflow:
