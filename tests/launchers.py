@@ -1,6 +1,7 @@
 """What every launcher promises, as a suite that each implementation passes through."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hydra._internal.callbacks import Callbacks
@@ -8,7 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
 
 from hydra_plugins.badnet_sweep._composing import SweepLoader
@@ -31,8 +32,10 @@ class LauncherContract:
     settings: tuple[str, ...] = ()
 
     @pytest.fixture
-    def run(self, tmp_path):
+    def run(self, tmp_path, monkeypatch):
         """Run jobs by their overrides; what each gave back."""
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import this module
+        setup_globals()
         config.register()
         loader = ConfigLoaderImpl(create_config_search_path(str(config.folder())))
         chosen = [f"hydra/launcher={self.name}", *self.settings, f"hydra.sweep.dir={tmp_path}"]
@@ -51,7 +54,7 @@ class LauncherContract:
 
     def test_results_come_in_the_order_of_the_jobs(self, run):
         done = run(*(["ordering=decreasing", f"seed={seed}"] for seed in (3, 1, 2)))
-        assert [back.status for back in done] == [JobStatus.COMPLETED] * 3
+        assert [back.status for back in done] == [JobStatus.COMPLETED] * 3, done
         assert [back.return_value[:2] for back in done] == [(3, 0), (1, 1), (2, 2)]
 
     def test_a_job_that_fails_hides_no_other(self, run):

@@ -14,4 +14,4 @@ class TestRay(LauncherContract):
 @pytest.mark.usefixtures("slurm")
 class TestSlurm(LauncherContract):
     name = "slurm"
-    settings = ("hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1")
+    settings = ("hydra.launcher.mem_gb=null", "hydra.launcher.cpus_per_task=1")

@@ -331,6 +331,17 @@ def texts(store, run_id):
         yield str(store.read(run_id, file.path))
 
 
+def test_files_of_a_server_are_saved_as_they_are(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    store = opening.open_store(tmp_path / "mlruns", "saved")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "curve.csv").write_text("step")
+    with store.run("job", {"sweep.kind": "job"}) as job:
+        store.log_files(job, tmp_path / "made")
+    store.save_files(job, tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["curve.csv"]
+
+
 def test_a_driver_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", DATABASE)

@@ -99,8 +99,7 @@ class Artifacts:
 
     def save_files(self, run_id: str, folder: Path) -> None:
         """Copy every artifact of a run into a folder."""
-        own = self._folder(run_id)
-        if own is None:
-            self._download(run_id, "", str(folder))
-        elif own.is_dir():
-            shutil.copytree(own, folder, dirs_exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            own = self._folder(run_id) or Path(self._download(run_id, "", scratch))
+            if own.is_dir():
+                shutil.copytree(own, folder, dirs_exist_ok=True)
