@@ -20,7 +20,7 @@ from sweep.base.errors import StoreError
 from sweep.jobs.identity import Identity
 from sweep.results import records
 from sweep.sweeps.invocation import parent_run
-from sweep.tracking import history, opening
+from sweep.tracking import history, opening, origin
 from sweep.tracking.origin import GIT
 
 
@@ -340,6 +340,11 @@ def test_files_of_a_server_are_saved_as_they_are(server, tmp_path, monkeypatch):
         store.log_files(job, tmp_path / "made")
     store.save_files(job, tmp_path / "kept")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["curve.csv"]
+
+
+def test_tags_of_the_environment_are_kept(monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"sweep.slurm_job": "7"}')
+    assert origin.source()["sweep.slurm_job"] == "7"
 
 
 def test_a_driver_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import json
+import os
 import platform
 import subprocess
 import sys
@@ -44,8 +46,9 @@ def process() -> dict[str, str]:
 
 
 def source() -> dict[str, str]:
-    """What MLflow's own way of starting a run notes: the user and the program."""
+    """What MLflow's own way of starting a run notes: user, program and `MLFLOW_RUN_CONTEXT`."""
     known = {"mlflow.source.name": without_password(sys.argv[0] or "<console>")}
     with suppress(ImportError, KeyError, OSError):  # a user without a name
         known["mlflow.user"] = getpass.getuser()
-    return known | {"mlflow.source.type": "LOCAL"}
+    more: dict[str, str] = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT") or "{}")
+    return known | {"mlflow.source.type": "LOCAL"} | more
