@@ -43,7 +43,7 @@ def sinusoid(
 ) -> Images:
     """A horizontal wave: x(i, j) + delta sin(2 pi j frequency / width).
 
-    (SIG, Barni, Kallas and Tondi, ICIP 2019, equation 1, with their delta = 20 and frequency 6.)
+    (SIG, Barni, Kallas and Tondi, ICIP 2019, with their delta = 20 and frequency 6.)
     There only images of the target's class are poisoned; here labels are changed as in `badnets`.
 
     Args:

@@ -27,7 +27,7 @@ def clip(evidence: Evidence, loss: float = 0.01) -> Any:
     """No channel may put out more than clean images make it put out.
 
     f'(x) = min(f(x), z_c) at every position behind every convolution with a rectified activation
-    (MM-BD, Wang, Xiang, Miller and Kesidis, IEEE S&P 2024, section 3.3: a backdoor's channels put
+    (MM-BD, Wang, Xiang, Miller and Kesidis, IEEE S&P 2024: a backdoor's channels put
     out far more than clean images ever do). The paper finds z by gradients, as small as clean
     accuracy allows; here z_c is a quantile over clean images of the channel's largest output on an
     image: the lowest quantile that costs at most `loss` of B's accuracy on the images for deciding.

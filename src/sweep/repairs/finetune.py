@@ -22,7 +22,7 @@ def finetune(evidence: Evidence, epochs: int = 10, rate: float = 0.003, loss: fl
     """All weights are trained on clean images, as the second half of Fine-Pruning does.
 
     min over theta of the mean cross-entropy L(f_theta(x), y), starting from the pruned network
-    (Fine-Pruning, Liu, Dolan-Gavitt and Garg, RAID 2018, section 3.3, which names neither rate nor
+    (Fine-Pruning, Liu, Dolan-Gavitt and Garg, RAID 2018, which names neither rate nor
     length). The rate is chosen on the images for deciding: see `tuning.choose`; the steps are
     Adam's: see `tuning.train`.
 
@@ -56,7 +56,7 @@ def ft_sam(
     """Fine-tuning in which weights are disturbed where that does most harm.
 
     min over theta of max over |T^-1 e| <= rho of L(theta + e), T = diag(|theta|): large weights,
-    which a backdoor's neurons have, are disturbed most (FT-SAM, Zhu et al., ICCV 2023, section 4).
+    which a backdoor's neurons have, are disturbed most (FT-SAM, Zhu et al., ICCV 2023).
     One step: e = rho T^2 g / |T g|, where g is the gradient at theta; the gradient at theta + e
     then moves theta. The official settings (`config/defense/ft-sam` of SCLBD/BackdoorBench: rho 2,
     100 epochs, labels smoothed by 0.1) are for networks with normalization: here that rho costs a

@@ -23,7 +23,7 @@ def fst(
     """The last layer is drawn anew and kept away from what it was, so that features must shift.
 
     min over theta and w of L(f_theta,w(x), y) + alpha <w, w_B> with |w| = |w_B|, where w is the
-    last layer's kernel and w_B was B's (FST, Min et al., NeurIPS 2023, equation 1). As in the
+    last layer's kernel and w_B was B's (FST, Min et al., NeurIPS 2023). As in the
     official code (`fine_tune/ft.py` of AISafety-HKUST/stable_backdoor_purification: alpha 0.2,
     10 epochs) kernel and bias begin uniform in +-1 / sqrt(inputs), and w takes B's length after
     every step. There the steps are those of gradient descent with momentum, here Adam's: see

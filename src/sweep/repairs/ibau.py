@@ -34,8 +34,8 @@ def ibau(
 ) -> Any:
     """One perturbation of all images is made as harmful as can be, and unlearnt, in turns.
 
-    min over theta of max over |d| <= bound of L(f_theta(x + d), y) (I-BAU, Zeng et al., ICLR 2022,
-    equation 1). A round finds d by ascent on the cross-entropy from the network's own answers, and
+    min over theta of max over |d| <= bound of L(f_theta(x + d), y) (I-BAU, Zeng et al., ICLR
+    2022). A round finds d by ascent on the cross-entropy from the network's own answers, and
     then goes over the images once by the hypergradient, in which d follows theta:
     dL/dtheta + (dPhi/dtheta)^T v, where v solves v = (dPhi/dd)^T v + dL/dd, in `iterations` steps
     from 0, and Phi(d) = d - 0.1 * gradient by d of 0.001 |d|^2 - L is the ascent. Rounds,

@@ -23,7 +23,7 @@ def nad(
 
     min over theta of L(f_theta(x), y) + beta * sum over layers of |A(F_T) - A(F_S)|^2, averaged
     over positions, where A(F) is the sum over channels of squares of the feature maps, divided by
-    its Euclidean length (NAD, Li et al., ICLR 2021, section 3.3, equations 3 to 5 with p = 2). The
+    its Euclidean length (NAD, Li et al., ICLR 2021, with p = 2). The
     teacher is the pruned network after `finetune`, the student begins as the pruned network. The
     settings in `config/defense/nad` of SCLBD/BackdoorBench weigh the last three groups of a WRN by
     500, 1000 and 1000, with 10 epochs for the teacher and 100 for the student; here the last three

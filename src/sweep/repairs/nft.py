@@ -34,7 +34,7 @@ def nft(
     min over masks m of L^mix + (weight / N_c) * |1 - m|_1, where neuron k of layer l has weights
     m_lk W_lk, alpha * exp(-beta * l) <= m_lk <= 1, and N_c is the number of images a class.
     L^mix = lambda L(f(x^), y_i) + (1 - lambda) L(f(x^), y_j), x^ = lambda x_i + (1 - lambda) x_j,
-    with lambda uniform in 0..1 for each batch (NFT, Karim et al., ECCV 2024, section 4). Defaults
+    with lambda uniform in 0..1 for each batch (NFT, Karim et al., ECCV 2024). Defaults
     are those of the official code (`src/Remove_Backdoor.py` of nazmul-karim170/NFT), which masks
     the scales of BatchNormalization; here kernels are masked where none follows, and the last layer
     is left as it is. It takes 1,000 batches of 128 by gradient descent with momentum; here Adam's
