@@ -2,11 +2,13 @@
 
 A network of random layers, settings and weights is saved, loaded as people's are, and cut at random
 sites; then every answer after every removal equals that of the really pruned Keras model. Where
-rounding alone decides, Keras' own answer depends on how many images it is given at once: then any
-that it gives is right. `FUZZ_CASES` sets how many networks are drawn.
+rounding alone decides, Keras' own answer depends on whether the model is called or predicts and on
+how many images it is given at once: then any that it gives is right, and the image is counted
+apart. `FUZZ_CASES` sets how many networks are drawn.
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -166,27 +168,37 @@ def set_weights(draw, model):
     return how
 
 
-def truths(model, images, sizes=(1, 32, IMAGES)):
-    """Keras' answers, by how many images it is given at once, (sizes, n)."""
-    given = []
-    for size in sizes:
-        padded = np.resize(images, (-(-len(images) // size) * size, *images.shape[1:]))
-        parts = [
-            np.asarray(model(padded[i : i + size], training=False), np.float64)
-            for i in range(0, len(padded), size)
-        ]
-        given.append(np.concatenate(parts)[: len(images)].argmax(axis=1))
-    return np.stack(given)
+def ask(model, images, size, how="call"):
+    """The answers of Keras, (n,): the model is called, or predicts, `size` images at once."""
+    padded = np.resize(images, (-(-len(images) // size) * size, *images.shape[1:]))
+    if how == "predict":
+        given = model.predict(padded, batch_size=size, verbose=0)
+    else:
+        parts = np.split(padded, len(padded) // size)
+        given = np.concatenate([np.asarray(model(part, training=False)) for part in parts])
+    return given[: len(images)].argmax(axis=1)
+
+
+def compare(model, images, rows):
+    """Which answers Keras never gives, (rows, n), and on which images it varies itself, (n,)."""
+    given = [ask(model, images, 64)]
+    if not (rows == given[0]).all():  # Keras need not agree with itself
+        given += [ask(model, images, size) for size in (1, 32, IMAGES)]
+        given += [ask(model, images, size, "predict") for size in (64, IMAGES)]
+    given = np.stack(given)
+    wrong = ~(given[:, None] == rows).any(axis=0)
+    return wrong, (given != given[0]).any(axis=0)
 
 
 def check(seed, folder):
-    """One network: `opened`, `refused` or `unsaved`, and how many answers were compared."""
+    """One network: `opened`, `fast`, `refused` or `unbuilt`, how many answers were compared, how
+    many of them rounding alone decides, and what disagrees."""
     draw = Draw(seed)
     try:
         built = build(draw)
         how = set_weights(draw, built)
     except (ValueError, TypeError, NotImplementedError):
-        return "unbuilt", 0  # Keras itself takes no such settings
+        return "unbuilt", 0, 0, []  # Keras itself takes no such settings
     path = Path(folder) / f"{seed}.{draw.choice(('h5', 'keras'))}"
     built.save(path)
     images = draw.rng.uniform(0, 2, (IMAGES, 7, 6, 3)).astype(np.float32)
@@ -204,33 +216,56 @@ def check(seed, folder):
         cut = np.concatenate(list(engine.activations([images])))
         order = draw.rng.permutation(engine.channels)[:4].tolist()
         start = engine.answers(cut)
-        rows = [start, *engine.walk(cut, (), order, start)]
-        full = engine.answers(cut, order)
+        rows = [[row] for row in (start, *engine.walk(cut, (), order, start))]
+        rows[-1].append(engine.answers(cut, order))
     except ModelError as refusal:
-        return "refused" if "\n" not in str(refusal) else "refused at length", 0
+        return "refused" if "\n" not in str(refusal) else "refused at length", 0, 0, []
     finally:
         path.unlink()
-    where = f"seed {seed}, {how} weights, at {[site.layer for site in sites]}"
-    for step, row in enumerate(rows):
-        pruned = prune(model, sites, order[:step])
-        given = truths(pruned, images, (64,))
-        if not (given == row).all():  # rounding may decide
-            given = np.concatenate([given, truths(pruned, images)])
-        assert (given == row).any(axis=0).all(), f"{where}, step {step}: {row} is not {given}"
-    assert (given == full).any(axis=0).all(), where
-    return "fast" if engine.incremental else "opened", len(rows) * IMAGES
+    varied, disagreements = 0, []
+    for step, answers in enumerate(rows):
+        wrong, several = compare(prune(model, sites, order[:step]), images, np.stack(answers))
+        varied += int(several.sum())
+        if wrong.any():
+            where = f"seed {seed}, {how} weights, at {[site.layer for site in sites]}, step {step}"
+            disagreements.append(f"{where}: images {np.flatnonzero(wrong.any(axis=0))}")
+    state = "fast" if engine.incremental else "opened"
+    return state, len(rows) * IMAGES, varied, disagreements
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_what_is_accepted_runs_and_agrees_with_the_pruned_network(group, tmp_path, record_property):
-    found = {}
+def test_what_is_accepted_runs_and_agrees_with_the_pruned_network(group, tmp_path):
+    found, disagreements = Counter(), []
     for seed in range(group, CASES, GROUPS):
-        state, answers = check(seed, tmp_path)
-        found[state] = found.get(state, 0) + 1
-        found["answers"] = found.get("answers", 0) + answers
-    print(f"group {group}: {found}, disagreements 0")
-    assert set(found) <= {"opened", "fast", "refused", "unbuilt", "answers"}
-    assert found.get("opened", 0) + found.get("fast", 0) > CASES / GROUPS / 3
+        state, answers, varied, wrong = check(seed, tmp_path)
+        found.update({state: 1, "answers": answers, "rounding decides": varied})
+        disagreements += wrong
+    print(f"group {group}: {dict(found)}, disagreements {len(disagreements)}")
+    assert not disagreements
+    assert set(found) <= {"opened", "fast", "refused", "unbuilt", "answers", "rounding decides"}
+    assert found["opened"] + found["fast"] > CASES / GROUPS / 3
+
+
+@pytest.mark.parametrize("seed", [1101, 1462])
+def test_where_rounding_decides_the_answer_is_one_of_keras_own(seed, tmp_path):
+    """Weights of 1e4 cancel, a layer normalization scales what is left: Keras called and Keras'
+    `predict` then answer an image differently."""
+    state, answers, varied, disagreements = check(seed, tmp_path)
+    assert state in ("opened", "fast")
+    assert not disagreements
+    assert varied < answers / 24
+
+
+def test_a_wrong_answer_is_no_rounding(tmp_path, monkeypatch):
+    right = Engine.answers
+
+    def answers(self, *args):
+        labels = right(self, *args).copy()
+        labels[3] = (labels[3] + 1) % self.classes
+        return labels
+
+    monkeypatch.setattr(Engine, "answers", answers)
+    assert "images [3]" in check(1101, tmp_path)[-1][0]
 
 
 def test_every_kind_of_layer_is_drawn():
