@@ -1,13 +1,12 @@
 """Readers of sets and users of HDF5 at work together while the garbage collector runs often.
 
-`python stress_hdf5.py FOLDER SECONDS [keras]`: two threads read image sets, one plain and one
+`python stress_hdf5.py FOLDER ROUNDS [keras]`: two threads read image sets, one plain and one
 packed, while two more write HDF5 files with objects that hold each other, or have Keras save and
-load a network. Prints how often each did it.
+load a network. All go on until the slowest has done it so many times. Prints how often each did it.
 """
 
 import gc
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,14 @@ from sweep.data import hdf5
 from sweep.data.image_set import open_set, write_set
 
 
-def often(act, until):
-    done = 0
-    while time.monotonic() < until:
-        act()
-        done += 1
-    return done
+def often(act, done, mine, rounds):
+    try:
+        while min(done) < rounds:
+            act()
+            done[mine] += 1
+    except BaseException:
+        done[mine] = rounds  # the others wait for nobody
+        raise
 
 
 def read(path):
@@ -52,7 +53,7 @@ def write(path):
     return path
 
 
-def main(folder, seconds, framework=""):
+def main(folder, rounds, framework=""):
     gc.set_threshold(200, 5, 5)
     sets = [write(folder / "plain.h5"), folder / "packed.h5"]
     with h5py.File(sets[1], "w") as file:
@@ -66,10 +67,13 @@ def main(folder, seconds, framework=""):
         model = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Flatten()])
         model.add(keras.layers.Dense(3))
         tasks[-1] = partial(use_keras, folder, model)
-    until = time.monotonic() + seconds
+    done = [0] * len(tasks)
     with ThreadPoolExecutor(len(tasks)) as pool:
-        print(*pool.map(lambda task: often(task, until), tasks))
+        working = [pool.submit(often, act, done, mine, rounds) for mine, act in enumerate(tasks)]
+    for work in working:
+        work.result()
+    print(*done)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

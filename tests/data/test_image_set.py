@@ -233,9 +233,9 @@ def test_a_set_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None
         list(batches)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(320)
 @pytest.mark.parametrize(
-    "more", [("5",), pytest.param(("40", "keras"), marks=pytest.mark.slow)], ids=["h5py", "keras"]
+    "more", [("12",), pytest.param(("40", "keras"), marks=pytest.mark.slow)], ids=["h5py", "keras"]
 )
 def test_threads_that_read_sets_do_not_corrupt_memory(tmp_path: Path, more: tuple[str]) -> None:
     """h5py in two threads crashed, hung or read nonsense within seconds."""
@@ -245,10 +245,10 @@ def test_threads_that_read_sets_do_not_corrupt_memory(tmp_path: Path, more: tupl
         check=False,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert (done.returncode, done.stderr if len(more) == 1 else "") == (0, "")
-    assert min(map(int, done.stdout.split())) >= 2
+    assert min(map(int, done.stdout.split())) == int(more[0])
 
 
 def test_one_thread_at_a_time_enters_hdf5_and_what_it_made_goes_before_the_next() -> None:
