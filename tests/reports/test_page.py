@@ -53,6 +53,15 @@ def test_every_job_has_a_line_and_every_file_its_sum():
     assert html.count("<td>yes</td>") == 1
 
 
+def test_the_words_of_its_columns_are_explained_and_no_others():
+    attacked = page([record()])
+    assert "ASR is" in attacked
+    assert "RA, robust accuracy" not in attacked
+    known = record()
+    known.figures["goodnet/test_ra"] = known.figures["goodnet/test_asr"]
+    assert "RA, robust accuracy" in page([known])
+
+
 def test_seeds_get_a_table_of_means():
     html = page([record(seed=seed) for seed in range(3)])
     assert "mean ± sample standard deviation over seeds" in html

@@ -91,6 +91,7 @@ def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About)
         cautions=cautions(records),
         done=len(records),
         attacked=any(line.asr for line in lines),
+        robust=any("goodnet/test_ra" in job.figures for job in jobs),
         rates=rates.values(),
         over_seeds=_over_seeds(jobs) if summary.several_seeds(jobs) else None,
         every_job=_table(jobs),
