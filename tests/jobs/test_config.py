@@ -110,8 +110,9 @@ def test_hydras_own_sweeper_does_not_plan(tmp_path):
 def test_an_early_end_is_no_traceback(number, seconds, tmp_path):
     words = [f"paths.{name}={tmp_path}/{name}" for name in PLACES]
     words += [f"hydra.sweep.dir={tmp_path}/multirun"]
-    script = (  # before that Python itself ends by the signal
-        "import sys\nfrom sweep import __main__ as command\n"
+    script = (  # before that Python itself ends by the signal; under nohup it would ignore one
+        f"import signal, sys\nsignal.signal({int(number)}, signal.SIG_DFL)\n"
+        "from sweep import __main__ as command\n"
         "command.interrupts.end_on_signals()\nprint('ready', flush=True)\n"
         f"sys.argv = ['sweep', *{words!r}]\ncommand.main()\n"
     )

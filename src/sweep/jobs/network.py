@@ -75,11 +75,12 @@ class Network:
         cuts: at how many layers.
         incremental: see `Engine`.
         described: what a person wants to know of it.
+        cache: keeps what is made of it.
     """
 
     def __init__(self, path: Path, digest: str, layers: Sequence[str], cache: Cache) -> None:
         """Take B's file, of that SHA-256."""
-        self._path, self._digest, self._layers, self._cache = path, digest, layers, cache
+        self._path, self._digest, self._layers, self.cache = path, digest, layers, cache
         self._lock, self._loaded = RLock(), list[_Loaded]()
         self._templates: dict[str, saved.Template | None] = {}
         found = json.loads(self._file("network.json", lambda path: path.write_text(self._facts())))
@@ -165,7 +166,7 @@ class Network:
     def _file(self, name: str, write: Callable[[Path], object], *parts: object) -> bytes:
         """A file of this B."""
         key = array_key(name, code(), self._digest, self._layers, *parts)
-        return cached_file(self._cache, key, name, write)
+        return cached_file(self.cache, key, name, write)
 
 
 # Made once per process and content.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import numpy as np
 
 from sweep.base import files
+from sweep.jobs.network import array_key, cached_file
 from sweep.models import saved
 from sweep.reports.series import series
 from sweep.reports.summary import by_drop, missed, percent, sections, settings_name
@@ -24,8 +28,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sweep.base.cache import Cache
     from sweep.data.image_set import ImageSet
     from sweep.jobs.pipeline import Repair
+    from sweep.reports.series import Series
     from sweep.results.classes import Class
     from sweep.results.paired import Answers
     from sweep.results.records import Details, Record, Sample
@@ -60,12 +66,10 @@ def write(
     write_strip(folder / "samples.png", repair.test_sets, details.samples)
     small: Any = {name: _smallest(labels) for name, labels in repair.answers.items()}
     np.savez_compressed(folder / "answers.npz", **small)
-    from sweep.reports import plots  # which takes longer to load than to report what was drawn
-
     facts: Any = details.facts
     found = by_class(repair.answers, facts["badnet"]["classes"])
     _write_texts(folder, {"classes.csv": classes_csv(found)})
-    plots.save(plots.draw_curve(series([record])[0], title), folder / "curve")
+    _write_curve(folder, series([record])[0], title, repair.network.cache)
     for name in saved.NAMES:
         (folder / name).write_bytes(repair.file(name))
     return record
@@ -74,6 +78,29 @@ def write(
 def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _write_curve(folder: Path, line: Series, title: str, cache: Cache) -> None:
+    """Draw the curve, or take it from the cache, since drawing is most of what a warm job costs."""
+
+    def draw(path: Path) -> None:
+        from sweep.reports import plots
+
+        plots.save(plots.draw_curve(line, title), path.with_suffix(""))
+        with ZipFile(path, "w") as packed:
+            for drawn in sorted({*path.parent.iterdir()} - {path}):
+                packed.write(drawn, drawn.name)
+
+    key = array_key("drawn", _drawers(), repr(line), title)
+    with ZipFile(io.BytesIO(cached_file(cache, key, "curve.zip", draw))) as packed:
+        packed.extractall(folder)
+
+
+@functools.cache
+def _drawers() -> str:
+    """Goes into the names of plots, so that what other code drew is not taken for ours."""
+    sources = sorted(path for name in ("reports", "results") for path in _CODE.glob(f"{name}/*.py"))
+    return files.key([files.sha256(path) for path in sources], version("matplotlib"))
 
 
 def _smallest(labels: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -148,9 +175,7 @@ def note(job: Record) -> str:
 
 def drawing_key(jobs: Sequence[Record]) -> str:
     """A name for the plots of a sweep: the runs that are drawn, and what draws them."""
-    sources = sorted(path for name in ("reports", "results") for path in _CODE.glob(f"{name}/*.py"))
-    drawers = [files.sha256(path) for path in sources]
-    return files.key([job.run_id for job in jobs], drawers, version("matplotlib"))
+    return files.key([job.run_id for job in jobs], _drawers())
 
 
 def as_csv(jobs: Sequence[Record]) -> str:
