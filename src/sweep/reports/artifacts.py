@@ -120,6 +120,7 @@ def classes_csv(found: Sequence[Class]) -> str:
     return to_csv([*head, *more], [(*a, *b) for a, b in zip(counts, ends, strict=True)])
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what computes results."""
     return {name: version(name) for name in _COMPUTES}

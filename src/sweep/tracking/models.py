@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+version = cache(metadata.version)  # which parses a file each time
 # What a server of the model installs, and what installs it.
 _REQUIRES, _BUILDS = ("mlflow", "tensorflow", "keras", "numpy"), ("pip", "setuptools", "wheel")
 
