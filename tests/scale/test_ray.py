@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,62 +136,48 @@ def tracking(alone, tmp_path):
         yield f"http://127.0.0.1:{port}"
 
 
-def is_up(node, log):
-    """Whether a node of Ray came up, when it did or when it ended."""
-
-    def started():
-        return b"Ray runtime started" in log.read_bytes()
-
-    with suppress(AssertionError):  # neither in so many seconds
-        until(lambda: started() or node.poll() is not None, 90)
-    return started()
-
-
-def brought_up(stack, command, log, environment):
-    """A node of Ray until `stack` closes; one that does not come up is begun anew twice."""
-    for _ in range(3):
-        with ExitStack() as own:
-            node = own.enter_context(service(command(), log, env=environment))
-            if is_up(node, log):
-                stack.push(own.pop_all())
-                return node
-    pytest.fail(f"no node of Ray came up: {log.read_text()}")
-
-
 @pytest.fixture
 def cluster(alone, checkout):
     """The address of two nodes of one core, of which `other` has disks of its own."""
-    port = 0
+    port, logs = free_port(), checkout.folder / "nodes.log"
     checkout.data = checkout.folder / "data"
+    start = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
+        "--object-store-memory=80000000",
+    ]
+    head = ["--head", f"--port={port}", "--include-dashboard=false"]
     own = [checkout.data, checkout.mlruns, checkout.folder / "multirun"]
     for folder in own:
         folder.mkdir()
     mounts = " && ".join(f"mount -t tmpfs tmpfs {folder}" for folder in own)
-    as_other = f'hostname other && {mounts} && exec "$@"'
-    apart = ["unshare", "--mount", "--uts", "sh", "-c", as_other, "-"]
+    apart = [
+        "unshare",
+        "--mount",
+        "--uts",
+        "sh",
+        "-c",
+        f'hostname other && {mounts} && exec "$@"',
+        "-",
+    ]
     environment = checkout.environment | {
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     checkout.environment["RAY_AUTH_MODE"] = "disabled"
-    start = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
-        "--object-store-memory=80000000",
-    ]
 
-    def head():
-        nonlocal port
-        port = free_port()
-        return [*start, "--head", f"--port={port}", f"--temp-dir={place}", "--include-dashboard=0"]
-
-    def join():
-        return [*apart, *start, f"--address=127.0.0.1:{port}"]
+    def up(nodes):
+        until(lambda: logs.read_text().count("Ray runtime started") == nodes, 120)
 
     # Not in pytest's own folder, where names of sockets would be too long.
-    with TemporaryDirectory(prefix="ray-") as place, ExitStack() as nodes:
-        brought_up(nodes, head, checkout.folder / "head.log", environment)
-        other = brought_up(nodes, join, checkout.folder / "other.log", environment)
-        yield f"hydra.launcher.ray.init.address=127.0.0.1:{port}", other, Path(place)
+    with (
+        TemporaryDirectory(prefix="ray-") as place,
+        service([*start, *head, f"--temp-dir={place}"], logs, env=environment),
+    ):
+        up(1)
+        join = [*apart, *start, f"--address=127.0.0.1:{port}"]
+        with service(join, logs, env=environment) as node:
+            up(2)
+            yield f"hydra.launcher.ray.init.address=127.0.0.1:{port}", node, Path(place)
 
 
 def test_nodes_without_a_shared_disk_give_the_same_and_one_that_is_lost_is_told(
