@@ -190,15 +190,19 @@ def test_what_was_drawn_is_not_drawn_again(checkout, done, client):
     assert drawn == first
 
 
-def test_the_same_jobs_again_need_no_tensorflow_keras_or_mlflow(checkout, done):
+def test_the_same_jobs_again_need_no_tensorflow_keras_or_mlflow_and_draw_nothing(checkout, done):
     start = (
         "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'mlflow')));"
+        "from sweep.reports import plots; draw = plots.draw_curve;"
+        "plots.draw_curve = lambda data, title: print('drawn:', title) or draw(data, title);"
         "from sweep.__main__ import main; main()"
     )
     python, _, _, *arguments = checkout.command(*GRID, "rerun=true")
     again = checkout.run([python, "-c", start, *arguments])
     assert again.returncode == 0, again.stderr
     assert "6 jobs: 6 rerun=true" in again.stderr
+    drawn = [line for line in again.stdout.splitlines() if line.startswith("drawn:")]
+    assert len(drawn) == 2  # both of the sweep itself, which has other runs than the one before
 
 
 def test_doubled_cells_run_once_and_failures_hide_nobody(failing):
