@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conftest import Checkout
 from sweep import reproduce
 
 CURVE = {"curve/valid_accuracy", "curve/valid_asr", "curve/channel"}
@@ -203,6 +204,35 @@ def test_the_same_jobs_again_need_no_tensorflow_keras_or_mlflow_and_draw_nothing
     assert "6 jobs: 6 rerun=true" in again.stderr
     drawn = [line for line in again.stdout.splitlines() if line.startswith("drawn:")]
     assert len(drawn) == 2  # both of the sweep itself, which has other runs than the one before
+
+
+ALIVE = """
+import weakref
+from sweep.__main__ import main
+from sweep.base import progress
+from sweep.models import load
+
+made, build, count = [], load.load_badnet, progress.job_done
+def note(path):
+    model = build(path)
+    made.append(weakref.ref(model))
+    return model
+def job_done():
+    count()
+    print("alive:", sum(model() is not None for model in made), "of", len(made))
+load.load_badnet, progress.job_done = note, job_done
+main()
+"""
+
+
+def test_networks_of_earlier_jobs_are_freed(tmp_path, shared_data):
+    python, _, _, *arguments = Checkout(tmp_path, shared_data).command(
+        "layer=pool_3,conv_3,pool_2,conv_2,pool_1", "curve=until_drop", f"cache.folder={tmp_path}"
+    )
+    said = Checkout(tmp_path, shared_data).run([python, "-c", ALIVE, *arguments])
+    assert said.returncode == 0, said.stderr
+    alive = [line for line in said.stdout.splitlines() if line.startswith("alive")]
+    assert alive == [f"alive: {min(jobs, 3)} of {jobs}" for jobs in range(1, 6)]
 
 
 def test_doubled_cells_run_once_and_failures_hide_nobody(failing):

@@ -47,7 +47,7 @@ def test_a_worker_that_is_killed_costs_its_own_job_alone(checkout):
         os.kill(workers[0], signal.SIGKILL)
         _, said = sweep.communicate()
     assert sweep.returncode == 1
-    assert "1 x A job's process must come to its end to give a result. Received: SIGKILL" in said
+    assert "1 x A job's process ended without a result: SIGKILL" in said
     assert states(checkout) == ["FINISHED", "FINISHED", "KILLED"]
 
 

@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_costs_its_own_job_alone(checkout):
         said, _ = sweep.communicate()
     assert {ip.removeprefix("::ffff:") for ip in address} == {"127.0.0.1"}
     assert sweep.returncode == 1
-    assert "1 x A Ray job must come to its end to give a result. Received: WorkerCrashed" in said
+    assert "1 x A Ray job ended without a result: WorkerCrashed" in said
     assert "Traceback" not in said
     assert states(checkout) == ["FINISHED", "KILLED"]
 
@@ -213,7 +213,7 @@ def test_nodes_without_a_shared_disk_give_the_same_and_one_that_is_lost_is_told(
             process.kill()
         said, _ = sweep.communicate()
     assert sweep.returncode == 1
-    assert said.count("A Ray job must come to its end to give a result") == 1
+    assert said.count("A Ray job ended without a result") == 1
     assert opened(tracking)[0].get_run(lost[0].info.run_id).info.status == "KILLED"
     written = [*checkout.folder.rglob("*"), *said_by_ray.rglob("*")]
     assert not [f for f in written if f.is_file() and PASSWORD.encode() in f.read_bytes()]

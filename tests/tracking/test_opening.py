@@ -95,7 +95,7 @@ def test_a_locked_database_is_waited_for(here, mlruns):
 
 def test_a_store_that_is_no_database_is_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("not a database at all, but long enough to look at" * 40)
-    with pytest.raises(StoreError, match=r"must be there to be written.*not a database"):
+    with pytest.raises(StoreError, match=r"could not be opened or written.*not a database"):
         opening.open_store(tmp_path, "test")
 
 

@@ -7,12 +7,19 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from sweep.base.errors import ConfigError
+from sweep.base.errors import ConfigError, SweepError
 
 
 def failed(overrides: Sequence[str], error: Exception) -> JobReturn:
     """What a job gives back that an error ended before it could give anything."""
     return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)
+
+
+def lost(job: str, reason: str, advice: str) -> SweepError:
+    """What the user reads of a job that ended and gave nothing back."""
+    return SweepError(
+        f"{job} ended without a result: {reason}. {advice}; the same command tries it again."
+    )
 
 
 def require(extra: str, *modules: str) -> None:

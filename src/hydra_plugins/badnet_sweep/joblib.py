@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.badnet_sweep._launching import failed
+from hydra_plugins.badnet_sweep._launching import failed, lost
 from sweep.base.errors import ConfigError, SweepError
 
 
@@ -111,8 +111,9 @@ def _explain(error: Exception) -> Exception:
     if not isinstance(error, loky.process_executor.TerminatedWorkerError):
         return error
     codes = re.search(r"\{(.*)\}", str(error))
-    return SweepError(
-        "A job's process must come to its end to give a result. "
-        f"Received: {codes[1] if codes else 'one that was ended'}. If memory was short, take fewer "
-        "at a time by hydra.launcher.n_jobs; the same command tries it again."
+    told: SweepError = lost(
+        "A job's process",
+        codes[1] if codes else "it was killed",
+        "If memory was short, take fewer at a time by hydra.launcher.n_jobs",
     )
+    return told

@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.badnet_sweep._launching import failed, require
+from hydra_plugins.badnet_sweep._launching import failed, lost, require
 from sweep.base.errors import ConfigError, SweepError
 
 # How long jobs that are cancelled are given to say so to their store.
@@ -146,11 +146,12 @@ def _knock(address: str | None) -> None:
 
 
 def _explain(error: BaseException) -> SweepError:
-    return SweepError(
-        "A Ray job must come to its end to give a result. "
-        f"Received: {_first_line(getattr(error, 'cause', error))} See ray.log in the sweep's "
-        "folder, or Ray's own logs on that node; the same command tries it again."
+    told: SweepError = lost(
+        "A Ray job",
+        _first_line(getattr(error, "cause", error)).removesuffix("."),
+        "See ray.log in the sweep's folder, or Ray's own logs on that node",
     )
+    return told
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,8 +16,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.badnet_sweep._launching import failed, require
-from sweep.base.errors import ConfigError, SweepError
+from hydra_plugins.badnet_sweep._launching import failed, lost, require
+from sweep.base.errors import ConfigError
 
 # Slurm's MaxArraySize, unless a cluster has another.
 _ARRAY = 1000
@@ -162,11 +162,7 @@ def _collect(jobs: Sequence[Any], job_overrides: Sequence[Sequence[str]]) -> lis
                 returns[index] = _result(job, job_overrides[index])
             elif states is not None and (state := states.get(job.job_id, "UNKNOWN")) in _ENDED:
                 if now - ended.setdefault(index, now) > _SEEN_SECONDS:
-                    error = SweepError(
-                        "A Slurm job must come to its end to give a result. Received: job "
-                        f"{job.job_id}, {state}. See {job.paths.stdout}; "
-                        "the same command tries it again."
-                    )
+                    error = lost(f"Slurm job {job.job_id}", state, f"See {job.paths.stdout}")
                     returns[index] = failed(job_overrides[index], error)
             else:
                 ended.pop(index, None)

@@ -77,8 +77,8 @@ class Stamp:
         """
         if Stamp.of(self.path, file) != self:
             raise DataError(
-                f"{self.path}: the file must stay as it was when the set was opened. "
-                "Received: another size or time. Do not change a set while it is used."
+                f"{self.path} was changed while it was read: its size or time is another. "
+                "Give the same command again once the file stays as it is."
             )
 
 

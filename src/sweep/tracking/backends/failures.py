@@ -90,8 +90,7 @@ def not_written(uri: str, error: Exception) -> StoreError:
     """What the user reads when a store cannot be opened or written."""
     reason = without_password(str(error).strip().splitlines()[0][:300])
     return StoreError(
-        "The MLflow store must be there to be written. "
-        f"Received: {without_password(uri)}, which says: {reason}. "
+        f"The MLflow store {without_password(uri)} could not be opened or written: {reason}. "
         "Free it, or name another by paths.mlruns or MLFLOW_TRACKING_URI; what was computed is "
         "kept, and the same command goes on."
     )
