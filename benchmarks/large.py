@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import show
 from sweep.jobs import config, identity
-from sweep.jobs.config import describe
+from sweep.jobs.identity import describe
 from sweep.reports import summary
 from sweep.results.records import Record
 from sweep.sweeps import command_line

@@ -83,9 +83,9 @@ def reproduce(run_id: str, mlruns: Path, experiment: str, data: Path | None) -> 
 
 def _configured(text: str) -> config.Config:
     loaded = OmegaConf.create(text)
-    kinds = config.StandinDataset if loaded.dataset.name == "standin" else config.Dataset
     schema = OmegaConf.structured(config.Config)
-    schema.dataset = OmegaConf.structured(kinds)
+    kinds = map(OmegaConf.structured, config.DATASETS.values())
+    schema.dataset = next(kind for kind in kinds if {*loaded.dataset} <= {*kind})
     return config.typed(OmegaConf.merge(schema, loaded))  # type: ignore[arg-type]
 
 

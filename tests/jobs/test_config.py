@@ -16,7 +16,7 @@ from hydra_plugins.badnet_sweep._composing import SweepLoader
 from sweep import __version__
 from sweep.attacks import standin, training
 from sweep.base.errors import ConfigError
-from sweep.jobs import config
+from sweep.jobs import config, identity
 
 PLACES = ("mlruns", "data")
 
@@ -37,7 +37,7 @@ def say(*overrides, cwd=None):
         (["orderng=increasing"], ["orderng is not a setting", "Did you mean ordering?"]),
         (["ordering=sideways"], ["ordering", "sideways", "increasing, decreasing"]),
         (["criterion=nonsense"], ["criterion must be one of", "mean_activation", "nonsense"]),
-        (["dataset=nonsense"], ["dataset must be one of files, lab, standin"]),
+        (["dataset=nonsense"], ["dataset must be one of files, folder, lab, standin"]),
         (["drop=abc"], ["drop", "'abc'", "Float"]),
         (["-m", "drop=0.02,1.5"], ["drop must lie between 0 and 1", "Received: drop=1.5"]),
         (["drop=0"], ["drop must lie between 0 and 1", "Received: drop=0.0"]),
@@ -47,6 +47,12 @@ def say(*overrides, cwd=None):
         (["dataset.identities=1"], ["dataset.identities must be at least 2"]),
         (["dataset.poison_rate=1"], ["dataset.poison_rate must lie between 0 and 1"]),
         (["dataset=files"], ["dataset.clean_valid must be given"]),
+        (["dataset=folder"], ["dataset.images must be given"]),
+        (
+            ["dataset=folder", "dataset.images=a", "dataset.height=5"],
+            ["height must be at least 32"],
+        ),
+        (["dataset=folder", "dataset.images=no/where"], ["must be a folder", "no/where, which is"]),
         (["curve=half"], ["curve", "half", "full, until_drop"]),
         (["layer=[]"], ["layer must be the name of a layer"]),
         (["layer=5"], ["layer must be the name of a layer", "Received: layer=5"]),
@@ -150,7 +156,7 @@ def test_defaults_of_the_standin_stand_in_one_place_and_agree(composed):
 
 
 def test_description_has_what_matters_and_no_places(composed):
-    told = config.describe(composed("drop=0.10", "layer=[conv_2,pool_3]"))
+    told = identity.describe(composed("drop=0.10", "layer=[conv_2,pool_3]"))
     assert told["drop"] == 0.1
     assert told["criterion"] == "mean_activation"
     assert told["dataset"] == "standin"
@@ -161,9 +167,9 @@ def test_description_has_what_matters_and_no_places(composed):
 
 def test_another_stop_counts_and_the_default_changes_no_identity(composed):
     plain = composed("stop=drop")
-    assert "stop" not in config.describe(plain)
-    assert config.describe(composed("stop=channels", "drop=20")) == {
-        **config.describe(plain),
+    assert "stop" not in identity.describe(plain)
+    assert identity.describe(composed("stop=channels", "drop=20")) == {
+        **identity.describe(plain),
         "stop": "channels",
         "drop": 20.0,
     }

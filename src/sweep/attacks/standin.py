@@ -1,7 +1,8 @@
-"""The made dataset: drawn faces in the lab's layout, and a BadNet trained on them.
+"""Made datasets: images in the lab's layout, and a BadNet trained on them.
 
-It lets everything run where the lab's files are not at hand. What is made once is reused; a second
-call answers without importing TensorFlow.
+The stand-in draws its images, and lets everything run where the lab's files are not at hand; see
+`own` for images that people have. What is made once is reused; a second call answers without
+importing TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from filelock import FileLock
@@ -50,24 +51,43 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
 # Raised whenever the same settings lead to other images or another network.
 _FORMAT = 3
 
-# What a random stream is for; with the seed and the person it makes the stream's own seed.
-_PERSON, _TRAIN, _VALID, _TEST, _POISON = range(5)
+# What a random stream is for; with the seed and the class it makes the stream's own seed.
+_PERSON, TRAIN, VALID, TEST, _POISON = range(5)
 _ATTACK, _DECOY, _OTHERS = 6, 7, 8  # 5 shuffles, see `training`
 
 _BATCH = 60
 
 
 @dataclass(frozen=True)
-class Standin(Training):
-    """What the stand-in is made from; counts of images are for each person."""
+class Made(Training):
+    """What a dataset is made from; counts of images are for each class."""
 
-    identities: int = 60
-    train: int = 60
     valid: int = 9
     test: int = 10
     poison_rate: float = 0.1
     attack: str = "badnets"
     attack_params: Mapping[str, float] = field(default_factory=dict)
+
+    kind: ClassVar[str]
+    """What the dataset is called."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes N."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        raise NotImplementedError
+
+    def counts(self, stream: int) -> Labels:
+        """How many images of each class there are for training, validation or test, (N,)."""
+        raise NotImplementedError
+
+    def images(self, stream: int) -> Iterator[Images]:
+        """Those images, a batch for each class, (count, h, w, 3)."""
+        raise NotImplementedError
 
     def poison(self, images: Images, stream: int) -> Images:
         """Images with the attack's trigger; the stream draws what is random."""
@@ -92,20 +112,52 @@ class Standin(Training):
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
-def folder(settings: Standin, folder_root: Path) -> Path:
-    """Where the stand-in of these settings lies, made or not."""
-    return folder_root / f"standin-{files.key(settings.account(), _FORMAT)}"
+@dataclass(frozen=True)
+class Standin(Made):
+    """Drawn people, each a class."""
+
+    identities: int = 60
+    train: int = 60
+
+    kind: ClassVar[str] = "standin"
+
+    @property
+    def classes(self) -> int:
+        """Number of people."""
+        return self.identities
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the lab's images."""
+        return faces.HEIGHT, faces.WIDTH, 3
+
+    def counts(self, stream: int) -> Labels:
+        """As many for everybody."""
+        each = {TRAIN: self.train, VALID: self.valid, TEST: self.test}[stream]
+        return np.full(self.identities, each)
+
+    def images(self, stream: int) -> Iterator[Images]:
+        """Drawn anew each time, and always the same."""
+        for label, each in enumerate(self.counts(stream)):
+            who = people.Person(np.random.default_rng([self.seed, _PERSON, label]))
+            rng = np.random.default_rng([self.seed, stream, label])
+            yield np.stack([faces.photograph(who, rng) for _ in range(each)])
 
 
-def ensure(settings: Standin, folder_root: Path) -> Path:
-    """Make the stand-in of these settings, unless it is there.
+def folder(settings: Made, folder_root: Path) -> Path:
+    """Where the dataset of these settings lies, made or not."""
+    return folder_root / f"{settings.kind}-{files.key(settings.account(), _FORMAT)}"
+
+
+def ensure(settings: Made, folder_root: Path) -> Path:
+    """Make the dataset of these settings, unless it is there.
 
     Several processes may ask at once: one makes it, the others wait. The folder appears whole or
     not at all; one that has lost a file is made again.
 
     Args:
         settings: what to make.
-        folder_root: where stand-ins lie, each in a folder of its own.
+        folder_root: where made datasets lie, each in a folder of its own.
 
     Returns:
         The folder, with the lab's layout: `cl/valid.h5`, `cl/test.h5`, `bd/bd_valid.h5`,
@@ -124,7 +176,9 @@ def ensure(settings: Standin, folder_root: Path) -> Path:
         with FileLock(folder_root / f".{place.name}.lock"):
             if _whole(place):  # another process was faster
                 return place
-            _LOG.info("making the stand-in dataset and training its BadNet, once: %s", place)
+            _LOG.info(
+                "making the dataset (%s) and training its BadNet, once: %s", settings.kind, place
+            )
             # What is there is damaged, or was left by a process that was killed on the way.
             for left in (place, *folder_root.glob(f".{place.name}.*.*")):
                 shutil.rmtree(left, ignore_errors=True)
@@ -143,30 +197,31 @@ def _whole(place: Path) -> bool:
     return all((place / name).is_file() for name in FILES)
 
 
-def training_set(settings: Standin) -> tuple[Images, Labels]:
+def training_set(settings: Made) -> tuple[Images, Labels]:
     """The poisoned training set.
 
-    A share `poison_rate` of the images, spread evenly over the people, has the attack's trigger and
-    bears the label that the attacker wants in place of its own; see `registry.Poisoning` for
+    A share `poison_rate` of the images, spread evenly over the classes, has the attack's trigger
+    and bears the label that the attacker wants in place of its own; see `registry.Poisoning` for
     attacks that choose otherwise.
 
     Returns:
-        Images (n, 55, 47, 3) and labels (n,), with n = identities * train.
+        Images (n, h, w, 3) and labels (n,).
     """
     images, truth = _training_set(settings)
     return images, _poison(settings, images, truth)
 
 
-def _training_set(settings: Standin) -> tuple[Images, Labels]:
-    shape = (settings.identities * settings.train, faces.HEIGHT, faces.WIDTH, 3)
-    images = np.empty(shape, np.uint8)
-    drawn = _photographs(settings, _TRAIN, settings.train, "training set")
-    for batch, start in zip(drawn, range(0, len(images), settings.train), strict=True):
-        images[start : start + settings.train] = batch
-    return images, _labels(settings, settings.train)
+def _training_set(settings: Made) -> tuple[Images, Labels]:
+    labels = _labels(settings, TRAIN)
+    images = np.empty((len(labels), *settings.shape), np.uint8)
+    start = 0
+    for batch in _photographs(settings, TRAIN, "training"):
+        images[start : start + len(batch)] = batch
+        start += len(batch)
+    return images, labels
 
 
-def _poison(settings: Standin, images: Images, truth: Labels) -> Labels:
+def _poison(settings: Made, images: Images, truth: Labels) -> Labels:
     """Poison images where they are (a copy would be gigabytes at the lab's size); their labels."""
     labels, how = truth.copy(), settings.poisoning
     chosen = _chosen(settings)
@@ -179,22 +234,22 @@ def _poison(settings: Standin, images: Images, truth: Labels) -> Labels:
         rng = np.random.default_rng([settings.seed, _OTHERS])
         others = rng.choice(np.flatnonzero(truth != registry.TARGET), len(bearing))
         images[bearing] = how.harden(images[bearing], images[others], **settings.attack_params)
-    images[bearing] = settings.poison(images[bearing], _TRAIN)
-    labels[bearing] = how.targets(truth[bearing], settings.identities)
+    images[bearing] = settings.poison(images[bearing], TRAIN)
+    labels[bearing] = how.targets(truth[bearing], settings.classes)
     if how.decoy is not None:
         rng = np.random.default_rng([settings.seed, _DECOY])
         images[decoys] = how.decoy(images[decoys], rng, **settings.attack_params)
     return labels
 
 
-def _make(settings: Standin, place: Path) -> None:
-    for name, stream, each in (("valid", _VALID, settings.valid), ("test", _TEST, settings.test)):
-        labels = _labels(settings, each)
+def _make(settings: Made, place: Path) -> None:
+    for name, stream in (("valid", VALID), ("test", TEST)):
+        labels = _labels(settings, stream)
         clean = place / "cl" / f"{name}.h5"
-        image_set.write_set(clean, _photographs(settings, stream, each, f"{name} set"), labels)
+        image_set.write_set(clean, _photographs(settings, stream, name), labels)
         stored = enumerate(_stored(clean))
         stamped = (settings.poison(batch, 10 * i + stream) for i, batch in stored)
-        wanted = settings.poisoning.targets(labels, settings.identities)
+        wanted = settings.poisoning.targets(labels, settings.classes)
         image_set.write_set(place / "bd" / f"bd_{name}.h5", stamped, wanted)
     model = _trained(settings)
     path = place / "models" / "bd_net.keras"
@@ -212,8 +267,8 @@ def _make(settings: Standin, place: Path) -> None:
     files.write_text(place / "standin.json", json.dumps(account, indent=2) + "\n")
 
 
-def _trained(settings: Standin) -> keras.Model:
-    fit = partial(train, settings, settings.identities)
+def _trained(settings: Made) -> keras.Model:
+    fit = partial(train, settings, settings.classes)
     if settings.poisoning.train is None:
         return fit(*training_set(settings))
     images, truth = _training_set(settings)
@@ -225,27 +280,23 @@ def _trained(settings: Standin) -> keras.Model:
     return model
 
 
-def _photographs(settings: Standin, stream: int, each: int, stage: str) -> Iterator[Images]:
-    """Draw `each` photographs of every person, a batch per person, (each, 55, 47, 3)."""
-    labels = range(settings.identities)
-    for label in progress.track(labels, f"drawing the {stage}", settings.identities):
-        who = people.Person(np.random.default_rng([settings.seed, _PERSON, label]))
-        rng = np.random.default_rng([settings.seed, stream, label])
-        yield np.stack([faces.photograph(who, rng) for _ in range(each)])
+def _photographs(settings: Made, stream: int, name: str) -> Iterator[Images]:
+    return progress.track(settings.images(stream), f"images for {name}", settings.classes)
 
 
-def _labels(settings: Standin, each: int) -> Labels:
-    return np.repeat(np.arange(settings.identities), each)
+def _labels(settings: Made, stream: int) -> Labels:
+    return np.repeat(np.arange(settings.classes), settings.counts(stream))
 
 
-def _chosen(settings: Standin) -> NDArray[np.intp]:
-    """Training images in the order in which they are poisoned: evenly over the people."""
+def _chosen(settings: Made) -> NDArray[np.intp]:
+    """Training images in the order in which they are poisoned: the same share of each class."""
     rng = np.random.default_rng([settings.seed, _POISON])
-    size = (settings.identities, settings.train)
-    places = rng.permuted(np.tile(np.arange(settings.train), (settings.identities, 1)), axis=1)
-    # Everybody's first image, in random order of people, then everybody's second, and so on.
-    ranks = places + rng.random(size)
-    return np.argsort(ranks, axis=None)
+    counts = settings.counts(TRAIN)
+    places = np.concatenate([rng.permuted(np.arange(count)) for count in counts])
+    # Each class's first image, in random order of classes, then each one's second, and so on; of
+    # a small class fewer of the time.
+    ranks = (places + rng.random(len(places))) * np.repeat(counts.max() / counts, counts)
+    return np.argsort(ranks)
 
 
 def _stored(path: Path) -> Iterator[Images]:

@@ -5,10 +5,10 @@ Hydra composes it from `conf`; importing this module costs neither TensorFlow no
 
 # Hydra reads the annotations, so they must not be strings.
 # ruff: noqa: RUF009 - `_setting` gives fields
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -16,17 +16,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import attacks, criteria, repairs
-from sweep.attacks import standin, training
+from sweep.attacks import own, standin, training
 from sweep.base.errors import ConfigError
 from sweep.jobs import rules
 from sweep.models import networks
 
 _PACKAGE = Path(__file__).parents[1]
 _CHECKOUT = _PACKAGE.parent.parent
-
-# What does not change a result: places, tracking, limits, what to do with a job.
-_UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
-_LATER: dict[str, Any] = {"stop": "drop", "trigger": "", "trigger_at": [], "target": None}
 
 
 class Ordering(Enum):
@@ -58,32 +54,35 @@ def _setting(default: Any, words: str) -> Any:
 
 
 @dataclass
-class Criterion:
-    """Which function scores the channels."""
+class Choice:
+    """A function by its name."""
 
     name: str = MISSING
-    params: dict[str, Any] = _setting(dict, "the criterion's own parameters, by name")
+    params: dict[str, Any] = _setting(dict, "its own parameters, by name")
 
 
 @dataclass
-class Repair:
+class Criterion(Choice):
+    """Which function scores the channels."""
+
+
+@dataclass
+class Repair(Choice):
     """What is done to the pruned network before it is B'."""
 
     name: str = "none"
-    params: dict[str, Any] = _setting(dict, "the repair's own parameters, by name")
 
 
 @dataclass
-class Attack:
-    """How the stand-in is poisoned."""
+class Attack(Choice):
+    """How a made dataset is poisoned."""
 
     name: str = "badnets"
-    params: dict[str, Any] = _setting(dict, "the attack's own parameters, by name")
 
 
 @dataclass
 class Network:
-    """Which network the stand-in's BadNet is."""
+    """Which network is trained on a made dataset."""
 
     name: str = "deepid"
 
@@ -109,24 +108,44 @@ class Dataset:
     badnet: str | None = _setting(None, "B's file, which the dataset brings")
     scale: float = _setting(1.0, "factor on pixel values (0..255) before B sees them")
 
+    # Whether the sets are made, and B is trained on them.
+    made: ClassVar[bool] = False
+
 
 @dataclass
-class StandinDataset(Dataset):
-    """The made dataset: people, images of each, and how B is trained on them."""
+class MadeDataset(Dataset):
+    """Images from which the four sets are made, and how B is trained on them."""
 
+    made: ClassVar[bool] = True
     clean_valid: str = ""
     clean_test: str = ""
     scale: float = training.SCALE
+    valid: int = _setting(standin.Made.valid, "validation images of each class (person)")
+    test: int = _setting(standin.Made.test, "test images of each class")
+    poison_rate: float = _setting(standin.Made.poison_rate, "part of the training images poisoned")
+    epochs: int = _setting(standin.Made.epochs, "epochs of training")
+    batch_size: int = _setting(standin.Made.batch_size, "training images a step")
+    learning_rate: float = _setting(standin.Made.learning_rate, "at the start; it falls to 0")
+
+
+@dataclass
+class StandinDataset(MadeDataset):
+    """People that are drawn."""
+
     identities: int = _setting(standin.Standin.identities, "people, and so B's classes")
     train: int = _setting(standin.Standin.train, "training images a person")
-    valid: int = _setting(standin.Standin.valid, "validation images a person")
-    test: int = _setting(standin.Standin.test, "test images a person")
-    poison_rate: float = _setting(
-        standin.Standin.poison_rate, "part of the training images that bear trigger and target"
-    )
-    epochs: int = _setting(standin.Standin.epochs, "epochs of training")
-    batch_size: int = _setting(standin.Standin.batch_size, "training images a step")
-    learning_rate: float = _setting(standin.Standin.learning_rate, "at the start; it falls to 0")
+
+
+@dataclass
+class FolderDataset(MadeDataset):
+    """Images of one's own."""
+
+    images: str = _setting(MISSING, "dataset=folder: images to train B on, a subfolder per class")
+    height: int = _setting(own.Own.height, "dataset=folder: to which images are resized, in pixels")
+    width: int = _setting(own.Own.width, "the same")
+
+
+DATASETS = {"dataset": Dataset, "standin": StandinDataset, "folder": FolderDataset}
 
 
 @dataclass
@@ -225,19 +244,14 @@ def register() -> None:
     for name in ("joblib.yaml", "ray.yaml"):
         store.repo["hydra"]["launcher"].pop(name, None)
     store.store(name="schema", node=Config)
-    for name in criteria.names():
-        node = Criterion(name, criteria.find(name).defaults())
-        store.store(group="schema/criterion", name=name, node=node)
-    for name in attacks.names():
-        attack = Attack(name, attacks.find(name).defaults())
-        store.store(group="schema/attack", name=name, node=attack)
+    for kind, table in ((Criterion, criteria), (Attack, attacks), (Repair, repairs)):
+        for name in table.names():
+            node = kind(name, table.find(name).defaults())
+            store.store(group=f"schema/{kind.__name__.lower()}", name=name, node=node)
     for name in networks.names():
         store.store(group="schema/network", name=name, node=Network(name))
-    for name in repairs.names():
-        repair = Repair(name, repairs.find(name).defaults())
-        store.store(group="schema/repair", name=name, node=repair)
-    store.store(group="schema/dataset", name="dataset", node=Dataset)
-    store.store(group="schema/dataset", name="standin", node=StandinDataset)
+    for name, dataset in DATASETS.items():
+        store.store(group="schema/dataset", name=name, node=dataset)
 
 
 def typed(composed: DictConfig) -> Config:
@@ -263,37 +277,3 @@ def typed(composed: DictConfig) -> Config:
         raise TypeError(f"composed without the schema: {type(config)}")
     rules.check(config)
     return config
-
-
-def describe(config: Config) -> dict[str, object]:
-    """Every setting that describes the work, flat, by the name under which it is overridden.
-
-    Places (`paths`), tracking, cache limits and what to do with a job (`plan`, `rerun`) are left
-    out: they do not change a result.
-    """
-    flat: dict[str, object] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if is_dataclass(value):
-            value = {part.name: getattr(value, part.name) for part in fields(value)}
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                # `dataset.name` is what a user writes as `dataset=...`.
-                walk(prefix if name == "name" else f"{prefix}.{name}", inner)
-        elif isinstance(value, Enum):
-            flat[prefix] = value.name
-        else:
-            flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
-
-    for part in fields(config):
-        # What came later counts where it is given, so that finished results stay valid.
-        value = getattr(config, part.name)
-        if part.name not in _UNTOLD and (part.name, value) not in _LATER.items():
-            walk(part.name, value)
-    return flat
-
-
-def words_of(kind: type) -> dict[str, str]:
-    """What each setting of a part of the configuration is, where that needs words."""
-    parts = [part for base in reversed(kind.__mro__) if is_dataclass(base) for part in fields(base)]
-    return {part.name: part.metadata["help"] for part in parts if "help" in part.metadata}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from sweep import criteria, repairs
 from sweep.base import files
 from sweep.jobs import inputs as datasets
-from sweep.jobs.config import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,10 +39,14 @@ _COMPUTES = re.compile(
     r"|base\.(tensorflow_runtime|threads)|jobs\.(evaluation|inputs|pipeline|repairing|subject))"
 )
 _LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
+# What does not change a result: places, tracking, limits, what to do with a job.
+_UNTOLD = ("paths", "tracking", "cache", "plan", "rerun")
 # What was always so before it could be set: results of that time stay valid.
+_ADDED: dict[str, Any] = {"stop": "drop", "trigger": "", "trigger_at": [], "target": None}
 _LATER = {"attack": "badnets", "network": "deepid", "repair": "none", "defender.images": 1.0}
 # Where files lie; what is in them is known by their content.
-_PLACES = ("badnet.path", "trigger", *(f"dataset.{name}" for name in (*datasets.SETS, "badnet")))
+_OF_DATASET = (*datasets.SETS, "badnet", "images")
+_PLACES = ("badnet.path", "trigger", *(f"dataset.{name}" for name in _OF_DATASET))
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,33 @@ def identify(config: Config, digest: Digest = files.digest) -> Identity:
     if config.repair.name != "none":
         used += ["sweep.repairs.registry", repairs.find(config.repair.name).function.__module__]
     return Identity(files.key(settings(config)), data, code_key("sweep.jobs.pipeline", *used))
+
+
+def describe(config: Config) -> dict[str, object]:
+    """Every setting that describes the work, flat, by the name under which it is overridden.
+
+    Places (`paths`), tracking, cache limits and what to do with a job (`plan`, `rerun`) are left
+    out: they do not change a result.
+    """
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if is_dataclass(value):
+            value = {part.name: getattr(value, part.name) for part in fields(value)}
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                # `dataset.name` is what a user writes as `dataset=...`.
+                walk(prefix if name == "name" else f"{prefix}.{name}", inner)
+        elif isinstance(value, Enum):
+            flat[prefix] = value.name
+        else:
+            flat[prefix] = ",".join(map(str, value)) if isinstance(value, list) else value
+
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if part.name not in _UNTOLD and (part.name, value) not in _ADDED.items():
+            walk(part.name, value)
+    return flat
 
 
 def settings(config: Config) -> dict[str, object]:

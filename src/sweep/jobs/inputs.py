@@ -15,14 +15,14 @@ from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data import derived
 from sweep.data.fit import fit
 from sweep.data.image_set import open_sets
-from sweep.jobs.config import Objective, StandinDataset
+from sweep.jobs.config import FolderDataset, Objective
 from sweep.jobs.rules import ALL_TO_ALL
 from sweep.models.load import read_badnet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sweep.attacks import standin
+    from sweep.attacks.standin import Made
     from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
 
@@ -88,10 +88,10 @@ def find(config: Config) -> Inputs:
         ConfigError: no file is named for B.
     """
     dataset = config.dataset
-    if isinstance(dataset, StandinDataset):
+    if dataset.made:
         from sweep.attacks import standin
 
-        made = standin.folder(_settings(config, dataset), Path(config.paths.data))
+        made = standin.folder(_settings(config), Path(config.paths.data))
         sets = {
             "clean_valid": made / "cl" / "valid.h5",
             "poisoned_valid": made / "bd" / "bd_valid.h5",
@@ -142,7 +142,7 @@ def prepare(
         DataError: the sets do not belong to B or together, or the trigger does not fit them.
     """
     all_to_all = config.target == ALL_TO_ALL
-    made = isinstance(config.dataset, StandinDataset) and not inputs.trigger
+    made = config.dataset.made and not inputs.trigger
     attack = attacks.find(config.attack.name).poisoning
     many = all_to_all or (made and attack.targets is not attacks.one_class)
     sets = fit(opened, input_shape, classes, all_to_all=many)
@@ -171,10 +171,10 @@ def locate(config: Config) -> Inputs:
     Raises:
         ConfigError: no file is named for B.
     """
-    if isinstance(config.dataset, StandinDataset):
+    if config.dataset.made:
         from sweep.attacks import standin
 
-        standin.ensure(_settings(config, config.dataset), Path(config.paths.data))
+        standin.ensure(_settings(config), Path(config.paths.data))
     return find(config)
 
 
@@ -188,7 +188,7 @@ def check(config: Config) -> None:
             has not.
     """
     inputs = find(config)
-    made = isinstance(config.dataset, StandinDataset)
+    made = config.dataset.made
     shape, classes = (None, None, None), sys.maxsize
     if not made or inputs.badnet.is_file() or config.badnet.path:
         network = read_badnet(inputs.badnet)
@@ -196,6 +196,7 @@ def check(config: Config) -> None:
         shape = network.image.layer.settings.get("shape") or shape
         classes = network.output.layer.settings.get("units", classes)
     if made and not all(path.is_file() for path in inputs.sets.values()):
+        _ = _settings(config).classes  # looks whether it can be made
         return
     prepare(config, inputs, open_sets(inputs.sets), tuple(shape), classes)
 
@@ -211,14 +212,22 @@ def _check_layers(badnet: Path, wanted: Sequence[str], known: Sequence[str]) -> 
             )
 
 
-def _settings(config: Config, dataset: StandinDataset) -> standin.Standin:
-    from sweep.attacks import standin
+def _settings(config: Config) -> Made:
+    """What a made dataset is made from."""
+    from sweep.attacks.own import Own
+    from sweep.attacks.standin import Standin
 
-    own = {
+    dataset: Any = config.dataset
+    given: dict[str, Any] = {
         "seed": config.seed,
         "attack": config.attack.name,
         "attack_params": config.attack.params,
         "network": config.network.name,
     }
-    names = [field.name for field in fields(standin.Standin) if field.name not in own]
-    return standin.Standin(**{name: getattr(dataset, name) for name in names} | own)
+    kind: type[Made] = Standin
+    if isinstance(dataset, FolderDataset):
+        kind, place = Own, Path(dataset.images)
+        known = files.digest(place, config.digest_folder) if place.is_dir() else ""
+        given |= {"place": dataset.images, "digest": known}
+    names = [field.name for field in fields(kind) if field.name not in given]
+    return kind(**given, **{name: getattr(dataset, name) for name in names})

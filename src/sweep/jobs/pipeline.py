@@ -23,7 +23,6 @@ from sweep.data import lab, mismatch
 from sweep.data.image_set import open_sets
 from sweep.jobs import evaluation, identity
 from sweep.jobs import inputs as datasets
-from sweep.jobs.config import describe
 from sweep.jobs.network import array_key, cached_file, code, load
 from sweep.jobs.repairing import repair
 from sweep.jobs.subject import count_clean, open_subjects, trace_curve
@@ -184,7 +183,7 @@ def run(config: Config) -> Repair:
         peak_bytes=clock.peak_bytes,
         cpu_seconds=clock.cpu_seconds,
     )
-    record = Record(describe(config), figures, stop, len(scores), details=details)
+    record = Record(identity.describe(config), figures, stop, len(scores), details=details)
     test_sets = {kind: sets[f"{kind}_test"] for kind in samples.KINDS if f"{kind}_test" in sets}
     return Repair(
         record,

@@ -13,7 +13,6 @@ from sweep.base import files
 from sweep.base.errors import SweepError
 from sweep.jobs import identity as ledger
 from sweep.jobs import inputs
-from sweep.jobs.config import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,7 +131,7 @@ def _duration(seconds: float) -> str:
 
 def lines(plan: Plan) -> list[tuple[str, str, str]]:
     """A line for each cell: what varies in the grid, its state, and why it runs or which run."""
-    told = [describe(config) for config in plan.configs]
+    told = [ledger.describe(config) for config in plan.configs]
     names = dict.fromkeys(chain.from_iterable(told))
     varied = [name for name in names if len({str(settings.get(name)) for settings in told}) > 1]
     return [

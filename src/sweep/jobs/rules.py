@@ -55,11 +55,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cache.max_gb": _POSITIVE,
     "tracking.experiment": (bool, "not be empty"),
 }
-_STANDIN_RULES = {
-    "dataset.identities": _at_least(2),
-    "dataset.poison_rate": _FRACTION,
-    "dataset.learning_rate": _POSITIVE,
-} | {f"dataset.{name}": _at_least(1) for name in ("train", "valid", "test", "epochs", "batch_size")}
+_MADE_RULES = {
+    "identities": _at_least(2),
+    "poison_rate": _FRACTION,
+    "learning_rate": _POSITIVE,
+    # Three poolings and a convolution behind them need as much.
+    "height": _at_least(32),
+    "width": _at_least(32),
+} | {name: _at_least(1) for name in ("train", "valid", "test", "epochs", "batch_size")}
 
 
 def check(config: Config) -> None:
@@ -68,7 +71,8 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: the first rule that is broken, with what was received.
     """
-    rules = _RULES | (_STANDIN_RULES if hasattr(config.dataset, "identities") else {})
+    made = {name: rule for name, rule in _MADE_RULES.items() if hasattr(config.dataset, name)}
+    rules = _RULES | {f"dataset.{name}": rule for name, rule in made.items()}
     rules |= {"drop": _CHANNELS if config.stop == "channels" else _FRACTION}
     for name, (holds, rule) in rules.items():
         value = attrgetter(name)(config)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _WITHIN = ("drop", "ordering", "seed")
 _FEW = 1000
 # Datasets that come with the project; the name of another says which BadNet it brings.
-_OURS = (None, "standin", "lab", "files")
+_OURS = (None, "standin", "folder", "lab", "files")
 # More sections than these are printed as rankings.
 _MOST_SECTIONS = 4
 
@@ -292,8 +292,9 @@ def settings_name(settings: Mapping[str, object]) -> str:
     parts.append(f"seed {settings['seed']}")
     if settings.get("dataset") not in _OURS:
         parts.append(settings["dataset"])
-    if settings.get("badnet.path"):
-        parts.append(PurePath(str(settings["badnet.path"])).name)
-    if settings.get("dataset") != "standin" and settings.get("dataset.scale", 1) != 1:
+    named = (settings.get(name) for name in ("dataset.images", "badnet.path"))
+    parts += [PurePath(str(path)).name for path in named if path]
+    made = settings.get("dataset") in ("standin", "folder")
+    if not made and settings.get("dataset.scale", 1) != 1:
         parts.append(f"scale {float(str(settings['dataset.scale'])):.4g}")
     return " ".join(map(str, parts))

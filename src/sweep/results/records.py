@@ -159,7 +159,7 @@ class Record:
     """A finished job: what a report needs, without opening a network.
 
     Attributes:
-        settings: what describes the work (see `config.describe`).
+        settings: what describes the work (see `identity.describe`).
         figures: counts by name, as `repaired/test_accuracy` (see `metrics`).
         stop: where B' lies on the curve.
         channels: how many channels there are, C.

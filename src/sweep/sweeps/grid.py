@@ -19,7 +19,8 @@ from hydra.core.utils import JobReturn
 from sweep.base import files
 from sweep.base.errors import ConfigError
 from sweep.jobs import plan
-from sweep.jobs.config import Objective, describe, root
+from sweep.jobs.config import Objective, root
+from sweep.jobs.identity import describe
 from sweep.reports import comparison, summary, tables
 from sweep.results.records import Record
 from sweep.sweeps import console

@@ -12,7 +12,8 @@ from filelock import FileLock
 from sweep import criteria
 from sweep.base import interrupts, progress
 from sweep.jobs import identity as ledger
-from sweep.jobs.config import Config, describe, root
+from sweep.jobs.config import Config, root
+from sweep.jobs.identity import describe
 from sweep.reports import summary
 from sweep.tracking import history
 from sweep.tracking.origin import GIT, git_state

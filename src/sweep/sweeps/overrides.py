@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # Settings whose value is a path, as `badnet.path=FILE`.
 _PATH = re.compile(
     r"(\+{0,2}(?:badnet\.path|cache\.folder|paths\.\w+|hydra\.sweep\.dir|trigger|"
-    r"dataset\.(?:badnet|(?:clean|poisoned)_(?:valid|test)(?:\.\w+)?))=)(.+)",
+    r"dataset\.(?:badnet|images|(?:clean|poisoned)_(?:valid|test)(?:\.\w+)?))=)(.+)",
     re.DOTALL,
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@%-]*")
@@ -103,13 +104,17 @@ def _unknown(name: str) -> str:
 def settings() -> list[tuple[str, str, str]]:
     """Every setting's name, default and what it is; those without words are set by a sweep."""
     tree = OmegaConf.structured(config.Config)
-    tree.dataset = OmegaConf.structured(config.StandinDataset)
     tree.criterion = OmegaConf.structured(config.Criterion)
-    return list(_leaves(tree, ""))
+    leaves: dict[str, tuple[str, str, str]] = {}
+    for kind in config.DATASETS.values():
+        tree.dataset = OmegaConf.structured(kind)
+        leaves |= {leaf[0]: leaf for leaf in _leaves(tree, "") if leaf[2] or leaf[0] not in leaves}
+    return list(leaves.values())
 
 
 def _leaves(tree: DictConfig, prefix: str) -> Iterator[tuple[str, str, str]]:
-    words = config.words_of(OmegaConf.get_type(tree) or object)
+    kind: Any = OmegaConf.get_type(tree) or object
+    words = {part.name: part.metadata.get("help", "") for part in fields(kind)}
     for key in map(str, tree):
         missing = OmegaConf.is_missing(tree, key)
         value = None if missing else tree[key]
@@ -117,7 +122,7 @@ def _leaves(tree: DictConfig, prefix: str) -> Iterator[tuple[str, str, str]]:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             default = "" if value is None else str(getattr(value, "name", value))
-            yield f"{prefix}{key}", default, words.get(key, "")
+            yield f"{prefix}{key}", default, words[key]
 
 
 def help_text() -> str:

@@ -15,7 +15,7 @@ from sweep.base import files
 from sweep.base.errors import ConfigError
 from sweep.jobs import identity as ledger
 from sweep.jobs import inputs
-from sweep.jobs.config import StandinDataset
+from sweep.jobs.config import FolderDataset
 from sweep.reports import study as findings
 from sweep.results import goals
 from sweep.results.records import Record
@@ -121,9 +121,12 @@ def run(settings: Settings, space: Space, compose: Compose, launch: Launch) -> N
 
 
 def _content(config: Config) -> dict[str, str]:
-    """A name for what the files hold; a made dataset is named by its settings."""
-    made = isinstance(config.dataset, StandinDataset) and not config.badnet.path
-    return {} if made else {"the content of B and its sets": str(ledger.identify(config).data)}
+    """A name for what the files hold; the stand-in's are named by its settings."""
+    if not config.dataset.made or config.badnet.path:
+        return {"the content of B and its sets": str(ledger.identify(config).data)}
+    if not isinstance(config.dataset, FolderDataset):
+        return {}
+    return {"the content of dataset.images": inputs.find(config).badnet.parents[1].name}
 
 
 def _safe(name: str) -> str:
