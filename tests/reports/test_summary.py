@@ -138,7 +138,7 @@ def test_many_sections_are_printed_as_a_ranking():
     assert len(summary.printed([*(one.brief for one in jobs), *other])) == 2  # not one ranking
 
 
-def test_names_of_jobs_tell_networks_scales_and_repairs_apart():
+def test_names_of_jobs_tell_networks_scales_attacks_and_repairs_apart():
     names = {
         summary.settings_name(record(**settings).settings)
         for settings in (
@@ -147,9 +147,13 @@ def test_names_of_jobs_tell_networks_scales_and_repairs_apart():
             {"badnet.path": "models/b.h5"},
             {"dataset.scale": 1 / 255},
             {"repair": "finetune"},
+            {"dataset": "standin", "attack": "warped"},
+            {"dataset": "standin", "attack": "warped", "network": "vgg"},
+            {"dataset": "folder", "dataset.images": "my/faces", "dataset.scale": 1 / 255},
         )
     }
-    assert len(names) == 5
+    assert len(names) == 8
+    assert "increasing X=2% mean_activation pool_3 seed 0 faces" in names
     assert "increasing X=2% mean_activation pool_3 seed 0 a.h5" in names
 
 

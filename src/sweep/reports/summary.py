@@ -287,8 +287,8 @@ def settings_name(settings: Mapping[str, object]) -> str:
     """What a person calls a job: the settings that sweeps usually vary."""
     x = words_of_x(float(str(settings["drop"])), str(settings.get("stop", "drop")))
     parts = [settings["ordering"], f"X={x}", settings["criterion"], settings["layer"]]
-    if settings.get("repair", "none") != "none":
-        parts.append(settings["repair"])
+    usual = {"repair": "none", "attack": "badnets", "network": "deepid"}
+    parts += [settings[name] for name in usual if settings.get(name, usual[name]) != usual[name]]
     parts.append(f"seed {settings['seed']}")
     if settings.get("dataset") not in _OURS:
         parts.append(settings["dataset"])
