@@ -10,8 +10,9 @@ from PIL import Image
 
 import sweep
 from sweep.attacks import standin
+from sweep.attacks.made import TEST, TRAIN, VALID
 from sweep.attacks.own import Own
-from sweep.attacks.standin import TEST, TRAIN, VALID, Standin
+from sweep.attacks.standin import Standin
 from sweep.base import files
 from sweep.base.errors import DataError
 

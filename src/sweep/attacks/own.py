@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sweep.attacks.standin import TEST, TRAIN, VALID, Made
+from sweep.attacks.made import TEST, TRAIN, VALID, Made
 from sweep.base.errors import DataError
 from sweep.data.formats import pictures
 from sweep.data.formats.stored import Stamp
@@ -17,9 +17,9 @@ from sweep.data.formats.stored import Stamp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sweep.attacks.standin import Images, Labels
+    from sweep.attacks.made import Images, Labels
 
-_SPLIT = 9  # what the random stream is for, see `standin`
+_SPLIT = 9  # what the random stream is for, see `made`
 
 
 @dataclass(frozen=True)

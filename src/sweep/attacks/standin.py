@@ -10,23 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from filelock import FileLock
 
 from sweep.attacks import registry
 from sweep.attacks.drawn import faces, people
-from sweep.attacks.training import SCALE, Training, train
+from sweep.attacks.made import TEST, TRAIN, VALID, Made
+from sweep.attacks.training import SCALE, train
 from sweep.base import files, progress
 from sweep.base.errors import StoreError
 from sweep.data import hdf5, image_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     import keras
@@ -51,65 +52,11 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "h5py")
 # Raised whenever the same settings lead to other images or another network.
 _FORMAT = 3
 
-# What a random stream is for; with the seed and the class it makes the stream's own seed.
-_PERSON, TRAIN, VALID, TEST, _POISON = range(5)
-_ATTACK, _DECOY, _OTHERS = 6, 7, 8  # 5 shuffles, see `training`
+# What a random stream is for, see `made`.
+_PERSON, _POISON = 0, 4
+_DECOY, _OTHERS = 7, 8
 
 _BATCH = 60
-
-
-@dataclass(frozen=True)
-class Made(Training):
-    """What a dataset is made from; counts of images are for each class."""
-
-    valid: int = 9
-    test: int = 10
-    poison_rate: float = 0.1
-    attack: str = "badnets"
-    attack_params: Mapping[str, float] = field(default_factory=dict)
-
-    kind: ClassVar[str]
-    """What the dataset is called."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes N."""
-        raise NotImplementedError
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image."""
-        raise NotImplementedError
-
-    def counts(self, stream: int) -> Labels:
-        """How many images of each class there are for training, validation or test, (N,)."""
-        raise NotImplementedError
-
-    def images(self, stream: int) -> Iterator[Images]:
-        """Those images, a batch for each class, (count, h, w, 3)."""
-        raise NotImplementedError
-
-    def poison(self, images: Images, stream: int) -> Images:
-        """Images with the attack's trigger; the stream draws what is random."""
-        rng = np.random.default_rng([self.seed, _ATTACK, stream])
-        made: Images = registry.find(self.attack).function(images, rng, **self.attack_params)
-        return made
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The attack's own, with its defaults where none are given."""
-        return registry.find(self.attack).defaults() | dict(self.attack_params)
-
-    @property
-    def poisoning(self) -> registry.Poisoning:
-        """How the network comes by its backdoor."""
-        return registry.find(self.attack).poisoning
-
-    def account(self) -> dict[str, object]:
-        """All settings, without those that came later where they are as it always was."""
-        hidden = {"attack", "attack_params"} if self.attack == "badnets" else set()
-        hidden |= {"network"} if self.network == "deepid" else set()
-        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
 @dataclass(frozen=True)

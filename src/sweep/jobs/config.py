@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweep import attacks, criteria, repairs
 from sweep.attacks import own, standin, training
+from sweep.attacks.made import Made
 from sweep.base.errors import ConfigError
 from sweep.jobs import rules
 from sweep.models import networks
@@ -120,12 +121,12 @@ class MadeDataset(Dataset):
     clean_valid: str = ""
     clean_test: str = ""
     scale: float = training.SCALE
-    valid: int = _setting(standin.Made.valid, "validation images of each class (person)")
-    test: int = _setting(standin.Made.test, "test images of each class")
-    poison_rate: float = _setting(standin.Made.poison_rate, "part of the training images poisoned")
-    epochs: int = _setting(standin.Made.epochs, "epochs of training")
-    batch_size: int = _setting(standin.Made.batch_size, "training images a step")
-    learning_rate: float = _setting(standin.Made.learning_rate, "at the start; it falls to 0")
+    valid: int = _setting(Made.valid, "validation images of each class (person)")
+    test: int = _setting(Made.test, "test images of each class")
+    poison_rate: float = _setting(Made.poison_rate, "part of the training images poisoned")
+    epochs: int = _setting(Made.epochs, "epochs of training")
+    batch_size: int = _setting(Made.batch_size, "training images a step")
+    learning_rate: float = _setting(Made.learning_rate, "at the start; it falls to 0")
 
 
 @dataclass

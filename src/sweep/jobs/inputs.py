@@ -22,7 +22,7 @@ from sweep.models.load import read_badnet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sweep.attacks.standin import Made
+    from sweep.attacks.made import Made
     from sweep.data.image_set import ImageSet
     from sweep.jobs.config import Config
 
