@@ -13,6 +13,7 @@ from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data.image_set import open_set, open_sets, write_set
 from sweep.jobs import config, identity, inputs, pipeline, plan, rules
 from sweep.models import deepid
+from sweep.results.findings import cautions
 
 keras = pytest.importorskip("keras")
 
@@ -207,10 +208,26 @@ def test_the_last_map_needs_no_name(place):
     last, conv = (pipeline.run(job).record for job in jobs)
     assert last.full.curve.channels == conv.full.curve.channels
     assert last.figures == conv.figures
+    assert "layer=last is conv (10x8x8) of b.keras." in cautions([last])
+    assert not [text for text in cautions([conv]) if text.startswith("layer=")]
+    assert last.full.facts["badnet"]["kept_bytes"] == 10 * 8 * 8 * 4
     with pytest.raises(
         ModelError, match=r"layer=convs. Did you mean conv\?.*sweep.inspect .*b.keras"
     ):
         inputs.check(replace(configured(place), layer="convs"))
+
+
+def test_what_a_file_says_is_read_once_while_it_stays(place, tmp_path, monkeypatch):
+    path = tmp_path / "b.keras"
+    path.write_bytes((place / "b.keras").read_bytes())
+    known = inputs.look(path)
+    assert (known.shape, known.classes) == ((12, 10, 3), N)
+    assert known.layers[1:3] == ("conv", "pool")
+    monkeypatch.setattr(inputs, "read_badnet", None)
+    assert inputs.look(path) is known
+    path.touch()
+    with pytest.raises(TypeError):
+        inputs.look(path)
 
 
 @pytest.mark.parametrize("attack", ["badnets", "all_to_all", "several"])

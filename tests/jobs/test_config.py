@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from hydra_plugins.badnet_sweep._composing import SweepLoader
 from sweep import __version__
 from sweep.attacks import standin, training
-from sweep.base.errors import ConfigError
-from sweep.jobs import config, identity
+from sweep.base.errors import ConfigError, ModelError
+from sweep.jobs import config, identity, inputs
 
 PLACES = ("mlruns", "data")
 
@@ -175,14 +175,40 @@ def test_another_stop_counts_and_the_default_changes_no_identity(composed):
 
 
 def test_a_missing_file_for_b_is_asked_for(composed):
-    from sweep.jobs import inputs
 
     sets = [f"dataset.{name}=x.h5" for name in inputs.SETS]
     with pytest.raises(ConfigError, match=r"badnet\.path must name B's file"):
         inputs.find(composed("dataset=files", *sets))
 
 
-def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, monkeypatch):
+@pytest.fixture
+def files(monkeypatch):
+    """Overrides that name one's own files; B's names of layers are known without B."""
+
+    def look(path):
+        if path.name == "absent.h5":
+            raise ModelError("absent")
+        return inputs.Looked(
+            ("conv_3", "pool_3") if path.name == "lab.h5" else ("pool_9",), None, 2
+        )
+
+    monkeypatch.setattr(inputs, "look", look)
+    sets = [f"dataset.{name}=x.h5" for name in ("clean_valid", "clean_test")]
+    return lambda *more: ["dataset=files", *sets, *more]
+
+
+def test_files_bring_no_layer_so_it_is_the_labs_or_the_last(composed, files):
+    def layer(*more):
+        return composed(*files(*more)).layer
+
+    assert layer("badnet.path=lab.h5") == "pool_3"
+    assert layer("badnet.path=other.h5") == layer("badnet.path=absent.h5") == layer() == "last"
+    assert layer("badnet.path=other.h5", "layer=conv_1") == "conv_1"
+    for dataset in (["dataset=lab"], [], ["dataset=folder", "dataset.images=x"]):
+        assert composed(*dataset).layer == "pool_3"
+
+
+def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, files, monkeypatch):
     loader = GlobalHydra.instance().config_loader()
     of_all = ["dataset.identities=7", "tracking.sweep=x"]
     sweep = loader.load_configuration("config", [], RunMode.MULTIRUN)
@@ -194,6 +220,7 @@ def test_jobs_are_composed_quickly_as_hydra_composes_them(composed, monkeypatch)
         for more in ([], ["dataset.identities=8"], ["layer=[a,b]"], ["hydra.job.name=y"])
     ]
     jobs.append(["dataset.identities=8", *jobs[0]])
+    jobs += [files("tracking.sweep=x", f"badnet.path={name}.h5") for name in ("lab", "other")]
     quick = SweepLoader(loader)
     for job in jobs:
         expected = loader.load_sweep_config(sweep, job)

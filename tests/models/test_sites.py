@@ -133,11 +133,11 @@ def test_last_is_no_map_of_classes():
 def test_the_table_says_how_each_layer_is_pruned_and_which_is_last():
     middle = (conv("a"), layers.ReLU(name="r"), layers.MaxPooling2D(name="pool"))
     assert table(small(*middle)).splitlines() == [
-        "layer  shape    channels are removed by",
-        "a      10x10x5  zero weights of a",
-        "r      10x10x5  zero weights of a (layer=last)",
-        "pool   5x5x5    zero weights of a",
-        "flat   125      a mask behind it",
+        "layer  shape    kB an image  channels are removed by",
+        "a      10x10x5  2.0          zero weights of a",
+        "r      10x10x5  2.0          zero weights of a (layer=last)",
+        "pool   5x5x5    0.5          zero weights of a",
+        "flat   125      0.5          a mask behind it",
     ]
     assert "layer=last" not in table(small(layers.Flatten(), layers.Dense(3, name="d")))
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from records import record, six
 from sweep.reports.summary import groups, over_networks
-from sweep.results.findings import headline, standings
+from sweep.results.findings import cautions, headline, standings
 from sweep.results.records import Count
 
 
@@ -38,6 +38,14 @@ def test_an_oracle_is_named_as_one_and_never_as_the_best():
     assert "30.50% (increasing order, criterion l1" in best
     assert "which saw poisoned images, reaches 1.00% (increasing order, criterion tac" in oracle
     assert "The lowest" not in said(job(10, criterion="tac"))
+
+
+def test_a_layer_that_keeps_much_is_said_to():
+    made = record(layer="conv_1")
+    for kept, words in ((250_000, []), (260_000, ["keeps 260 kB of each image, 1.0 GB in all"])):
+        facts = {**made.full.facts, "badnet": {**made.full.facts["badnet"], "kept_bytes": kept}}
+        found = cautions([replace(made, details=replace(made.full, facts=facts))])
+        assert [text[13:54] for text in found if text.startswith("layer=conv_1")] == words
 
 
 def test_different_networks_are_not_compared():

@@ -103,7 +103,7 @@ def _settle(node: DictConfig) -> None:
     written: Any = OmegaConf.to_container(node, resolve=False)
     for key in map(str, node):
         if OmegaConf.is_interpolation(node, key):
-            if all(":" in name for name in re.findall(r"\$\{([^}]*)", written[key])):
+            if all(":" in name for name in re.findall(r"\$\{([^}$]*)", written[key])):
                 OmegaConf.update(node, key, node[key])
         elif key != "hydra" and isinstance(written[key], dict):
             _settle(node[key])

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sweep import attacks, criteria, repairs
 from sweep.attacks import own, standin, training
 from sweep.attacks.made import Made
-from sweep.base.errors import ConfigError
+from sweep.base.errors import ConfigError, SweepError
 from sweep.jobs import rules
 from sweep.models import networks
 
@@ -196,7 +196,7 @@ class Config:
     repair: Repair = field(default_factory=Repair)
     defender: Defender = field(default_factory=Defender)
     badnet: Badnet = field(default_factory=Badnet)
-    layer: Any = _setting("pool_3", "layer, or [list], whose channels are scored and removed")
+    layer: Any = _setting("pool_3", "layer, or [list], whose channels go; dataset=files: or last")
     trigger: str = _setting("", "RGBA image stamped on the clean sets, which makes the poisoned")
     trigger_at: list[int] = _setting(list, "[ROW,COLUMN] of the trigger's upper left corner")
     target: Any = _setting(None, "the trigger's class, or all_to_all: true class + 1, modulo N")
@@ -237,8 +237,9 @@ def root() -> Path:
 
 
 def register() -> None:
-    """Tell Hydra of the types and of `${root:}`; harmless when repeated."""
+    """Tell Hydra of the types, `${root:}` and `${layer_of:B}`; harmless when repeated."""
     OmegaConf.register_new_resolver("root", lambda: str(root()), replace=True)
+    OmegaConf.register_new_resolver("layer_of", _layer_of, replace=True)
     store = ConfigStore.instance()
     # Hydra would take what launchers' plugins store under a name for the schema of our YAML there.
     Plugins.instance()
@@ -253,6 +254,16 @@ def register() -> None:
         store.store(group="schema/network", name=name, node=Network(name))
     for name, dataset in DATASETS.items():
         store.store(group="schema/dataset", name=name, node=dataset)
+
+
+def _layer_of(badnet: str | None) -> str:
+    """`pool_3` of the lab's network, and of any with that layer; else `last`."""
+    from sweep.jobs.inputs import look
+
+    try:
+        return "pool_3" if badnet and "pool_3" in look(Path(badnet)).layers else "last"
+    except SweepError:  # `inputs.check` says so of a job
+        return "last"
 
 
 def typed(composed: DictConfig) -> Config:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweep import attacks
 from sweep.attacks import stamped
@@ -189,16 +190,41 @@ def check(config: Config) -> None:
     """
     inputs = find(config)
     made = config.dataset.made
-    shape, classes = (None, None, None), sys.maxsize
+    shape: tuple[int | None, ...] = (None, None, None)
+    classes = sys.maxsize
     if not made or inputs.badnet.is_file() or config.badnet.path:
-        network = read_badnet(inputs.badnet)
-        _check_layers(inputs.badnet, config.layers, [call.layer.name for call in network.calls])
-        shape = network.image.layer.settings.get("shape") or shape
-        classes = network.output.layer.settings.get("units", classes)
+        network = look(inputs.badnet)
+        _check_layers(inputs.badnet, config.layers, network.layers)
+        shape, classes = network.shape or shape, network.classes or classes
     if made and not all(path.is_file() for path in inputs.sets.values()):
         _ = _settings(config).classes  # looks whether it can be made
         return
-    prepare(config, inputs, open_sets(inputs.sets), tuple(shape), classes)
+    prepare(config, inputs, open_sets(inputs.sets), shape, classes)
+
+
+class Looked(NamedTuple):
+    """What a network's file says: names of layers, (h, w, c) and N where it says them."""
+
+    layers: tuple[str, ...]
+    shape: tuple[int | None, ...] | None
+    classes: int | None
+
+
+def look(badnet: Path) -> Looked:
+    """Look into a network's file, once while it stays the same, without TensorFlow if need be.
+
+    Raises:
+        ModelError: see `read_badnet`.
+    """
+    return _look(badnet, tuple(files.stamp(badnet)) if badnet.is_file() else ())
+
+
+@lru_cache
+def _look(badnet: Path, _: object) -> Looked:
+    network = read_badnet(badnet)
+    names = tuple(call.layer.name for call in network.calls)
+    shape, classes = network.image.layer.settings.get("shape"), network.output.layer.settings
+    return Looked(names, shape and tuple(shape), classes.get("units"))
 
 
 def _check_layers(badnet: Path, wanted: Sequence[str], known: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
@@ -159,7 +160,11 @@ class Network:
             "classes": engine.classes,
             "channels": engine.channels,
             "incremental": engine.incremental,
-            "described": describe(model),
+            "described": {
+                **describe(model),
+                "sites": ", ".join(f"{site.layer} ({site.shape})" for site in engine.sites),
+                "kept_bytes": 4 * prod(engine.shape),
+            },
         }
         return json.dumps(found)
 

@@ -191,12 +191,14 @@ def _listed(sites: Iterable[Site]) -> str:
 
 
 def table(model: keras.Model) -> str:
-    """Every site of a network as a line: layer, shape, and how its channels are removed."""
-    sites, last = find_sites(model), _last_map(Graph(model))
-    rows = [("layer", "shape", "channels are removed by")]
+    """Every site of a network as a line: layer, shape, what is kept, how channels are removed."""
+    sites, graph = find_sites(model), Graph(model)
+    last = _last_map(graph)
+    rows = [("layer", "shape", "kB an image", "channels are removed by")]
     for name, site in sites.items():
         how = f"zero weights of {site.convolution}" if site.convolution else "a mask behind it"
-        rows.append((name, site.shape, how + " (layer=last)" * (name == last)))
+        size = f"{4 * prod(width(cut(graph, [site]))) / 1000:.1f}"
+        rows.append((name, site.shape, size, how + " (layer=last)" * (name == last)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import PurePath
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _WEAK = 0.5
 # Below so many images one image moves a figure by more than two points.
 _FEW = 50
+# So many bytes of activations are worth a word.
+_LARGE = 10**9
 
 
 def is_weak(job: Record) -> bool:
@@ -42,7 +45,16 @@ def _cautions(job: Record) -> Iterator[str]:
             f"success of a defence. Check dataset.poisoned_{name} and dataset.scale."
         )
     facts: Any = job.details.facts if job.details else {}
-    sets = facts.get("sets", {})
+    sets, badnet = facts.get("sets", {}), facts.get("badnet", {})
+    layer, sites = str(job.settings.get("layer")), badnet.get("sites")
+    if sites and "last" in layer.split(","):
+        yield f"layer={layer} is {sites} of {PurePath(badnet['file']).name}."
+    kept = badnet.get("kept_bytes", 0)
+    if (total := kept * sum(entry["images"] for entry in sets.values())) > _LARGE:
+        yield (
+            f"layer={layer} keeps {kept / 1000:.0f} kB of each image, {total / 1e9:.1f} GB in all, "
+            "in the cache: a layer behind pooling keeps less (python -m sweep.inspect B lists it)."
+        )
     for one, other in combinations(sets, 2):
         if sets[one]["sha256"] == sets[other]["sha256"]:
             yield (
