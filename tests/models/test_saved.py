@@ -64,6 +64,23 @@ def test_a_template_gives_what_keras_saves(name, kind, tmp_path):
         np.testing.assert_array_equal(answers(by_keras, images), answers(ours, images))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_template_gives_what_keras_2_opens(kind, tmp_path):
+    tf_keras = pytest.importorskip("tf_keras", reason="Keras 2 is not installed")
+    badnet = network(KINDS[kind]())
+    sites = choose_sites(badnet, ["pool", "act"])
+    saved.save("repaired.h5", badnet, prune(badnet, sites, ()), tmp_path / "whole.h5")
+    saved.save_numbered("repaired.h5", badnet, sites, tmp_path / "numbered.h5")
+    template = saved.Template(
+        *((tmp_path / f"{who}.h5").read_bytes() for who in ("whole", "numbered"))
+    )
+    (tmp_path / "ours.h5").write_bytes(template.without((5, 0, 3)))
+    images = np.random.default_rng(0).normal(size=(20, 9, 9, 3)).astype(np.float32)
+    opened = tf_keras.models.load_model(tmp_path / "ours.h5", compile=False)
+    expected = answers(prune(badnet, sites, (5, 0, 3)), images)
+    np.testing.assert_allclose(opened(images), expected, rtol=0, atol=1e-6)
+
+
 def test_files_of_two_networks_make_no_template(tmp_path):
     one, two = network(KINDS["plain"]()), network(KINDS["separable"]())
     for path, model in (("one.h5", one), ("two.h5", two)):
