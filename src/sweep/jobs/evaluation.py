@@ -33,11 +33,8 @@ def figures(
 ) -> Iterator[tuple[str, Count]]:
     """Name and count of every figure of B, B' and G that is known.
 
-    Args:
-        subjects: the sets as B's rest sees them.
-        sets: the same, with true classes and triggers of poisoned images where they are known.
-        repaired: what B' answers to each, (n,).
-        classes: N.
+    The sets have true classes and triggers of poisoned images where they are known; `repaired` is
+    what B' answers to each, (n,).
     """
 
     def answered(name: str) -> Any:

@@ -109,10 +109,8 @@ class Cell:
 def identify(config: Config, digest: Digest = files.digest) -> Identity:
     """What a job is known by, as far as it is there.
 
-    Args:
-        config: the job.
-        digest: gives a file's SHA-256 from its path and a folder of remembered digests; whoever
-            identifies many jobs reads each file once.
+    `digest` gives a file's SHA-256 from its path and a folder of remembered digests; whoever
+    identifies many jobs reads each file once.
     """
     inputs = datasets.find(config)
     paths = inputs.paths
@@ -179,8 +177,7 @@ def modules(criterion: str, params: Mapping[str, Any]) -> list[str]:
 def code_key(*entries: str) -> str:
     """A name for the code that computes a result; comments, docstrings and layout do not count.
 
-    Args:
-        entries: dotted names of modules; what they import counts with them, lazy imports too.
+    What the modules named import counts with them, lazy imports too.
     """
     code: dict[str, str] = {}
     pending = [*entries]
@@ -242,14 +239,7 @@ def _mark(config: Config, data: str) -> Path:
 
 
 def judge(identity: Identity, runs: Iterable[Past], rerun: bool, cached: bool) -> Cell:
-    """Whether a job needs to run, and why.
-
-    Args:
-        identity: the job's.
-        runs: the store's runs of the same configuration, newest first.
-        rerun: whether the user wants all to run.
-        cached: whether the job's activations are at hand.
-    """
+    """Whether a job must run, and why, by runs of its configuration, newest first."""
     same = list(runs)
     waiting = "cached" if cached else "new"
     for run in same:

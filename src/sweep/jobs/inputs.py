@@ -130,14 +130,7 @@ def prepare(
     input_shape: tuple[int | None, ...],
     classes: int,
 ) -> dict[str, ImageSet]:
-    """The four sets, or those that a job has, as B takes them and as the attack makes them.
-
-    Args:
-        config: the job.
-        inputs: its files.
-        opened: the sets that lie in files.
-        input_shape: what B takes, see `fit`.
-        classes: N.
+    """The sets that a job has, as B takes them (see `fit`) and the attack makes them.
 
     Raises:
         DataError: the sets do not belong to B or together, or the trigger does not fit them.

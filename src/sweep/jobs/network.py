@@ -43,11 +43,8 @@ def array_key(kind: str, own_code: str, *parts: object) -> str:
 def cached_file(cache: Cache, key: str, name: str, write: Callable[[Path], object]) -> bytes:
     """The bytes of a file, which is written once and kept as an array.
 
-    Args:
-        cache: where.
-        key: a name for everything that they depend on.
-        name: the file's; Keras and MLflow choose the format by its end.
-        write: writes it to the path it is given.
+    The key is a name for everything that they depend on. Keras and MLflow choose the format by the
+    end of the file's name.
     """
 
     def make(path: Path, _: object) -> None:

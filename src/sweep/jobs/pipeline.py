@@ -91,13 +91,7 @@ class Repair:
 
 
 def run(config: Config) -> Repair:
-    """Do one job.
-
-    Args:
-        config: checked.
-
-    Returns:
-        Its result, with B and B'.
+    """Do one job, of a checked configuration.
 
     Raises:
         SweepError: data or model cannot be used.

@@ -71,12 +71,7 @@ class Plan:
 
 
 def make(configs: Sequence[Config], past: Sequence[ledger.Past]) -> Plan:
-    """Judge every cell of a grid.
-
-    Args:
-        configs: one per cell, checked.
-        past: the store's jobs, newest first.
-    """
+    """Judge every cell of a grid by the store's jobs, newest first."""
     runs = ledger.group(past)
     digest = cache(files.digest)
     identities = [ledger.identify(config, digest) for config in configs]

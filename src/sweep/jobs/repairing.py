@@ -100,12 +100,8 @@ def repair(
 ) -> Repaired | None:
     """Repair the pruned network, or take what an earlier job made of it; None for `repair=none`.
 
-    Args:
-        config: chooses the repair and how many clean images the defender has.
-        clean: clean validation.
-        images: its pixels.
-        removed: the channels that B is without at the drop.
-        cache: where B' is kept.
+    The repair sees clean validation, of which the configuration says how many images the defender
+    has.
     """
     if config.repair.name == "none":
         return None

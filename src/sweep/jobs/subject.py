@@ -129,13 +129,8 @@ def open_subjects(
 ) -> dict[str, Subject]:
     """The sets with their activations, two at a time: one fills the pauses of the other.
 
-    Args:
-        sets: by name.
-        digests: the SHA-256 of each set's file.
-        network: B.
-        scale: the factor on pixel values.
-        cache: where the arrays lie.
-        watch: holds the files to what the digests were taken of.
+    `digests` are the SHA-256 of the sets' files; `watch` holds the files to what these were taken
+    of.
     """
     # Python's parser, which names the code, is not to be used by several threads.
     stopped, own_code = Event(), code()

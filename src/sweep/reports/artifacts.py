@@ -46,15 +46,9 @@ def write(
 ) -> Record:
     """Write every artifact of a job; that of a search keeps its result, curve and settings alone.
 
-    Args:
-        folder: where to; drafts, which the store has on its disk before it shows them.
-        repair: what the job made.
-        title: the job's name.
-        composed: the configuration as YAML.
-        git: commit of the code and whether it was changed, as tags.
-
-    Returns:
-        The job's record, with the versions and the commit that made it.
+    The configuration comes as YAML, the commit as tags. Files in the folder are drafts, which the
+    store has on its disk before it shows them. Returns the record, with the versions and commit
+    that made it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     details = replace(repair.record.full, versions=versions(), git=git)
@@ -139,13 +133,7 @@ def curve_csv(job: Details) -> str:
 
 
 def write_strip(path: Path, sets: Mapping[str, ImageSet], samples: Sequence[Sample]) -> None:
-    """Write the samples' pixels as one PNG: a row per kind, images side by side.
-
-    Args:
-        path: where to.
-        sets: the test sets by kind.
-        samples: which images; as many clean ones as poisoned.
-    """
+    """Write the samples' pixels, as many clean as poisoned, as one PNG, a row per kind."""
     from PIL import Image
 
     rows = []

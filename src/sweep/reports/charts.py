@@ -56,12 +56,7 @@ def draw_front(
 
 
 def draw_history(values: Sequence[Sequence[float]], names: Sequence[str]) -> Figure:
-    """Each figure over the trials in the order of their numbers, and the best so far.
-
-    Args:
-        values: of each trial, a figure per name, 0..1.
-        names: of the figures.
-    """
+    """Each figure (0..1) by its name over the trials in their order, and the best so far."""
     table = 100 * np.array(values).reshape(len(values), len(names))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 1.2 + 2.2 * len(names)), layout="constrained")
@@ -80,11 +75,7 @@ def draw_history(values: Sequence[Sequence[float]], names: Sequence[str]) -> Fig
 
 
 def draw_importance(shares: Mapping[str, Mapping[str, float]]) -> Figure:
-    """How much of each figure each setting decides.
-
-    Args:
-        shares: by figure and setting, each figure's adding up to 1; empty where unknown.
-    """
+    """How much of each figure each setting decides, adding up to 1; empty where unknown."""
     settings = sorted({name for inner in shares.values() for name in inner})
     settings.sort(key=lambda name: sum(inner.get(name, 0) for inner in shares.values()))
     with mpl.rc_context(STYLE):

@@ -89,12 +89,7 @@ def _area(job: Record) -> float | None:
 
 
 def lines(jobs: Sequence[Record], answers: Mapping[str, Answers]) -> list[Line]:
-    """All jobs as lines of the comparison, each next to the baseline of its drop and settings.
-
-    Args:
-        jobs: of several criteria.
-        answers: labels on the test sets by run.
-    """
+    """All jobs as lines of the comparison, each next to the baseline of its drop and settings."""
     return [
         line
         for _, same in groupby(sorted(jobs, key=_context), key=_context)
@@ -223,10 +218,8 @@ def _cell(line: Line, name: str) -> str:
 def agreement(jobs: Sequence[Record]) -> tuple[list[str], NDArray[np.float64]]:
     """Spearman's rank correlation of criteria's scores: names (K), and the matrix (K, K).
 
-    The first job of each criterion speaks for it; a criterion that scores all alike has NaN.
-
-    Args:
-        jobs: on one layer of one network.
+    The first of the jobs, all on one layer of one network, speaks for its criterion; a criterion
+    that scores all alike has NaN.
     """
     scores = {f"{_criterion(job)}{_mark(job)}": job.full.scores for job in reversed(jobs)}
     names = sorted(scores)
@@ -253,14 +246,7 @@ def is_wanted(jobs: Sequence[Record]) -> bool:
 def write(
     folder: Path, jobs: Sequence[Record], answers: Mapping[str, Answers], *, draw: bool = True
 ) -> str:
-    """Write comparison.csv, comparison.md and its plots; return the Markdown.
-
-    Args:
-        folder: where to.
-        jobs: of several criteria.
-        answers: labels on the test sets by run.
-        draw: whether the plots are drawn.
-    """
+    """Write comparison.csv, comparison.md and, where wanted, its plots; return the Markdown."""
     found = lines(jobs, answers)
     drawn, text = sections(found), markdown(found)
     if len(drawn) > _DRAWN:

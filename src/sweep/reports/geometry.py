@@ -163,12 +163,7 @@ def _paint(number: int) -> tuple[str, int]:
 
 
 def overlay(data: Sequence[Series], rate: str) -> Chart:
-    """One rate of all pruning curves; the first of many in colour.
-
-    Args:
-        data: the curves.
-        rate: `accuracy` or `asr`.
-    """
+    """`accuracy` or `asr` of all pruning curves; the first of many in colour."""
     lines = []
     for number, one in enumerate(data):
         band: Band | None = getattr(one, rate)

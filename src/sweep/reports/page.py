@@ -65,13 +65,7 @@ def strip_key(record: Record) -> str:
 
 
 def render(records: Sequence[Record], strips: Mapping[str, bytes], about: About) -> str:
-    """The page.
-
-    Args:
-        records: the jobs that are done.
-        strips: sample images as PNG, by `strip_key`.
-        about: the sweep.
-    """
+    """The page of jobs that are done, with sample images as PNG by `strip_key`."""
     from jinja2 import Environment, StrictUndefined
 
     jinja = Environment(

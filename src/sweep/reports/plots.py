@@ -242,13 +242,7 @@ def overview(records: Sequence[Record]) -> dict[str, Figure]:
 
 
 def save(figure: Figure, stem: Path, suffixes: Sequence[str] = ("png", "svg")) -> None:
-    """Write a figure in some formats; no date makes two of the same figure differ.
-
-    Args:
-        figure: what to write.
-        stem: the path without its suffix.
-        suffixes: formats.
-    """
+    """Write a figure as a path with each suffix; no date makes two of the same figure differ."""
     options: dict[str, Any] = {
         # A tenth larger than by default, in two thirds of the time.
         "png": {"pil_kwargs": {"compress_level": 1}},

@@ -59,12 +59,7 @@ def why(goal: Objective, best: Sequence[FrozenTrial]) -> str:
 
 
 def figures(best: Sequence[FrozenTrial], tested: tuple[Record, Record] | None) -> dict[str, float]:
-    """What is tracked of a study: figures of the chosen trial, and test figures if there are any.
-
-    Args:
-        best: none beats them, the chosen one first; may be empty.
-        tested: records of the chosen job and of the baseline's with test figures.
-    """
+    """What is tracked of a study: figures of the chosen trial (the first), and test figures."""
     if not best:
         return {}
     found = {"chosen/trial": float(best[0].number)}
@@ -140,12 +135,8 @@ def markdown(
 ) -> str:
     """The study in words and tables.
 
-    Args:
-        name: the study's.
-        goal: what it was told.
-        trials: that finished.
-        best: none beats them, the chosen one first.
-        tested: rows of the chosen job and of the baseline's with test figures.
+    Of the trials, none beats the best ones, the chosen first; `tested` are the records of its job
+    and of the baseline's with test figures.
     """
     lines = [f"# Study {inert(name)}", ""]
     lines += [f"{len(trials)} trials finished; {goal.signature()}.", ""]

@@ -177,11 +177,8 @@ def spread(jobs: Sequence[Record], figure: str) -> Spread:
 def table(jobs: Sequence[Record], everything: bool = False) -> list[Table]:
     """The lab's table, a section for each ordering and whatever else was swept, in percent.
 
-    With several seeds, a line is the mean and sample standard deviation over them.
-
-    Args:
-        jobs: finished ones.
-        everything: all test figures, not those of the lab's table alone.
+    With several seeds, a line is the mean and sample standard deviation over them. `everything`
+    adds the test figures that the lab's table has not.
     """
     seeds, figures = several_seeds(jobs), columns(jobs, summary=not everything)
     header = ["drop", *(["seeds"] if seeds else []), "pruned", *(one.title for one in figures)]

@@ -138,12 +138,7 @@ def rows_of(
 ) -> list[Record]:
     """The results of all jobs that are done, in the order of the grid.
 
-    Args:
-        todo: what was to be done.
-        returns: what the waiting jobs gave back; nothing after an interruption, when the store
-            knows how far the sweep came.
-        store: where the runs are.
-        sweep: the sweep's id.
+    Of an interrupted sweep there are no returns: its store knows how far it came.
     """
     rows = {index: cell.past.record for index, cell in enumerate(todo.cells) if cell.past}
     values = zip(todo.waiting, map(value_of, returns), strict=False)

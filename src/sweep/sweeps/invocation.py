@@ -73,14 +73,10 @@ def interruptible(
 
 @contextmanager
 def ending(store: Store, ended: int) -> Iterator[Store]:
-    """The end of an invocation; an interrupted one ends as such, though its store is away.
-
-    Args:
-        store: where its runs are; the block gets one that is not waited for long.
-        ended: the exit code of an interruption, or 0.
+    """The end of an invocation, in which its store is not waited for long.
 
     Raises:
-        SystemExit: the invocation was interrupted.
+        SystemExit: with `ended`, where that is the exit code of an interruption, store or no store.
     """
     try:
         yield store.hurried() if ended else store

@@ -30,12 +30,8 @@ def sweep_id(config: Config) -> str:
 def run_job(config: Config, composed: str, folder: Path) -> Record:
     """Do one job as an MLflow run, nested in its sweep's run if there is one.
 
-    One process does a job, others that want the same one wait and take its result.
-
-    Args:
-        config: checked.
-        composed: the same as YAML.
-        folder: the job's own; what it makes lies there until it is tracked.
+    One process does a job, others that want the same one wait and take its result. What it makes
+    lies in its folder until it is tracked.
     """
     from sweep.jobs import pipeline
     from sweep.reports import artifacts

@@ -64,12 +64,7 @@ def as_params(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def jobs_with(config: str | None, settings: Mapping[str, object] | None) -> Query:
-    """A query for jobs.
-
-    Args:
-        config: those of one configuration alone.
-        settings: those that were given these alone.
-    """
+    """A query for jobs, of one configuration or with some settings alone."""
     tags = {"sweep.kind": "job"} | ({"sweep.config": config} if config else {})
     given = {name: value for name, value in as_params(settings or {}).items() if value}
     return Query(tags=tags, params=given)

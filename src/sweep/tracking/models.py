@@ -28,15 +28,9 @@ _REQUIRES, _BUILDS = ("mlflow", "tensorflow", "keras", "numpy"), ("pip", "setupt
 def write(
     folder: Path, model_id: str, run_id: str, place: str, file: Path, facts: Mapping[str, Any]
 ) -> None:
-    """Write G's folder.
+    """Write G's folder: the model, linked or copied from a `.keras` file, and what serves it.
 
-    Args:
-        folder: where it is written.
-        model_id: the logged model.
-        run_id: the job's run.
-        place: the URI of the folder in the store.
-        file: G as `.keras`, which is linked or copied.
-        facts: as in `Details`.
+    `place` is the URI of the folder in the store; `facts` are those of `Details`.
     """
     python, requires = platform.python_version(), [f"{one}=={version(one)}" for one in _REQUIRES]
     badnet = facts["badnet"]

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def is_orphaned(run: Run, over: str | None = None) -> bool:
     """Whether the process of a run whose status is RUNNING seems to be gone.
 
-    Args:
-        run: the run.
-        over: the id of a sweep whose jobs have all ended, wherever they ran.
+    `over` is the id of a sweep whose jobs have all ended, wherever they ran.
     """
     if _has_ended(run.tags, over):
         return True
@@ -27,13 +25,9 @@ def is_orphaned(run: Run, over: str | None = None) -> bool:
 
 
 def find(running: Callable[[], Sequence[Run]], over: str | None = None) -> set[str]:
-    """The ids of runs whose process is gone.
+    """The ids of running runs whose process is gone; `over` as above.
 
     What clocks say of processes elsewhere is not believed alone: they must miss a beat, too.
-
-    Args:
-        running: reads the runs whose status is RUNNING.
-        over: as for `is_orphaned`.
     """
     orphaned = {run.run_id: run for run in running() if is_orphaned(run, over)}
     elsewhere = {run_id for run_id, run in orphaned.items() if not _is_certain(run.tags, over)}

@@ -149,11 +149,7 @@ class Store(Artifacts):
     def past_jobs(
         self, config: str | None = None, settings: Mapping[str, object] | None = None
     ) -> list[Past]:
-        """The jobs that the store holds, newest first.
-
-        Args:
-            config: those of one configuration alone.
-            settings: those that were given these alone; a large store is read in part.
+        """The jobs that the store holds, newest first; a large store is read in part.
 
         Raises:
             StoreError: the store cannot be read.
@@ -172,12 +168,7 @@ class Store(Artifacts):
         return {k: v for k, v in tags.items() if k.startswith("mlflow.source.") or k in origin.GIT}
 
     def close_orphaned_runs(self, config: str | None = None, over: str | None = None) -> int:
-        """Set runs to KILLED whose process is gone; return how many.
-
-        Args:
-            config: only jobs of this configuration.
-            over: the id of a sweep whose jobs have all ended, wherever they ran.
-        """
+        """Set runs to KILLED whose process is gone, see `orphans`; return how many."""
         query = Query(tags={"sweep.config": config} if config else {}, status="RUNNING")
         orphaned = orphans.find(partial(self._find, query), over)
         for run_id in orphaned:

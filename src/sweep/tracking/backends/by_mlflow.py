@@ -63,15 +63,12 @@ class ByMlflow:
         self.experiment_id = experiment_id
 
     def client(self) -> MlflowClient:
-        """MLflow's client."""
         return self._client
 
     def held(self) -> AbstractContextManager[None]:
-        """MLflow holds what it needs."""
         return nullcontext()
 
     def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
-        """Create a run."""
         return str(self._client.create_run(self.experiment_id, start, dict(tags), name).info.run_id)
 
     def write(
@@ -81,7 +78,6 @@ class ByMlflow:
         metrics: Sequence[Value] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log params, metrics and tags in as few calls as MLflow allows."""
         now = int(time.time() * 1000)
         entries: dict[str, list[Any]] = {
             "metrics": [Metric(name, value, now, step) for name, value, step in metrics],
@@ -94,7 +90,6 @@ class ByMlflow:
             entries = {kind: entries[kind][most:] for kind, most in _A_CALL.items()}
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
-        """Log the image sets that a run read."""
         found = [
             DatasetInput(
                 Dataset(one.name, one.digest, "local", one.source, profile=one.profile),
@@ -105,30 +100,25 @@ class ByMlflow:
         self._client.log_inputs(run_id, found)
 
     def create_model(self, run_id: str, name: str) -> tuple[str, str]:
-        """Begin to log a Keras model."""
         model = self._client.create_logged_model(
             self.experiment_id, name, source_run_id=run_id, model_type="keras"
         )
         return model.model_id, model.artifact_location
 
     def finish_model(self, run_id: str, model_id: str) -> None:
-        """Mark a model as ready, and as the run's output."""
         self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
     def set_status(self, run_id: str, status: str) -> None:
-        """Set a run's status."""
         if status == "RUNNING":
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status)
 
     def delete(self, run_id: str) -> None:
-        """Mark a run as deleted."""
         self._client.delete_run(run_id)
 
     def find(self, query: Query) -> list[Run]:
-        """The runs that answer to a query."""
         if len(query.ids) > _IDS_A_CALL:
             first, rest = query.ids[:_IDS_A_CALL], query.ids[_IDS_A_CALL:]
             return [*self.find(Query(ids=first)), *self.find(Query(ids=rest))]

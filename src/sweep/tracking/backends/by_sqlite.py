@@ -94,7 +94,6 @@ class BySqlite:
         self._experiment = experiment
 
     def client(self) -> Any:
-        """MLflow's client, loaded when it is first needed."""
         return self._client
 
     @cached_property
@@ -104,15 +103,12 @@ class BySqlite:
         return connect(f"sqlite:///{self._path}")
 
     def held(self) -> AbstractContextManager[None]:
-        """Hold the database open while a run goes on."""
         return database.held(self._path)
 
     def find(self, query: Query) -> list[Run]:
-        """The runs that answer to a query."""
         return find(self._path, self._experiment, query)
 
     def create(self, name: str, tags: Mapping[str, str], start: int) -> str:
-        """Create a run."""
         run_id = uuid.uuid4().hex
         with self._transaction() as connection:
             connection.execute(
@@ -136,7 +132,6 @@ class BySqlite:
         metrics: Sequence[Value] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log params, metrics and tags, all or none."""
         now = int(time.time() * 1000)
         plain = [(name, *_finite(value), now, step, run_id) for name, value, step in metrics]
         last = {line[0]: line for line in sorted(plain, key=lambda line: line[4])}
@@ -156,7 +151,6 @@ class BySqlite:
             _insert_tags(connection, run_id, tags or {})
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
-        """Log the image sets that a run read."""
         with self._transaction() as connection:
             for one in inputs:
                 connection.execute(
@@ -181,7 +175,6 @@ class BySqlite:
                 )
 
     def create_model(self, run_id: str, name: str) -> tuple[str, str]:
-        """Begin to log a Keras model."""
         model_id, now = f"m-{uuid.uuid4().hex}", int(time.time() * 1000)
         with self._transaction() as connection:
             connection.execute(
@@ -198,7 +191,6 @@ class BySqlite:
         return model_id, place
 
     def finish_model(self, run_id: str, model_id: str) -> None:
-        """Mark a model as ready, and as the run's output."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE logged_models SET status = 2, last_updated_timestamp_ms = ?"
@@ -208,7 +200,6 @@ class BySqlite:
             _connect(connection, ("RUN_OUTPUT", run_id), ("MODEL_OUTPUT", model_id))
 
     def set_status(self, run_id: str, status: str) -> None:
-        """Set a run's status."""
         end = None if status == "RUNNING" else int(time.time() * 1000)
         with self._transaction() as connection:
             connection.execute(
@@ -217,7 +208,6 @@ class BySqlite:
             )
 
     def delete(self, run_id: str) -> None:
-        """Mark a run as deleted."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?",
