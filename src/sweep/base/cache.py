@@ -78,11 +78,7 @@ class Cache:
             ) from error
 
     def of_other_code(self, beginning: str) -> list[Path]:
-        """Arrays whose key does not begin as those of the code here do, and marks that name them.
-
-        Args:
-            beginning: the first `CODE_DIGITS` digits of such a key.
-        """
+        """Arrays whose key begins with other `CODE_DIGITS` digits, and marks that name them."""
         arrays = {path.stem.rpartition("-")[2]: path for path in self.folder.glob("*.npy")}
         old = [path for key, path in arrays.items() if not key.startswith(beginning)]
         kept = {key for key in arrays if key.startswith(beginning)}

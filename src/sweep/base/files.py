@@ -164,10 +164,8 @@ def key(*parts: object) -> str:
 def stamp(path: Path, opened: int | None = None) -> list[Any]:
     """What changes when a file does: size, inode, device and both times in nanoseconds.
 
-    Args:
-        path: the file, or a folder: then it stands for all files below, and ends with the newest
-            times.
-        opened: the descriptor under which the file is open, if that is to be looked at.
+    A folder stands for all files below, and ends with the newest times. Of a file that is open, its
+    descriptor tells.
     """
     if opened is None and path.is_dir():
         each = [[str(file.relative_to(path)), *stamp(file)] for file in below(path)]

@@ -60,11 +60,9 @@ def is_alive(process: str) -> bool:
 
 
 def is_here(host: str, process: str) -> bool:
-    """Whether a process is, or was, one of this machine and container.
+    """Whether a process, as `describe` named it there, is or was one of this machine and container.
 
-    Args:
-        host: where it worked, as `platform.node()`; containers may share a name.
-        process: as `describe` named it there.
+    The host is that of `platform.node()`; containers may share a name.
     """
     return host == platform.node() and process.partition(" ")[2] in ("", machine())
 
@@ -72,12 +70,8 @@ def is_here(host: str, process: str) -> bool:
 def is_gone(host: str, process: str, beat: float) -> bool:
     """Whether a worker is gone: its process on this machine, or by its last beat on another.
 
-    Clocks differ: what this says of another machine `silent` confirms.
-
-    Args:
-        host: where it worked, as `platform.node()`.
-        process: as `describe` named it there.
-        beat: when it gave its last sign of life, in seconds since 1970 by its own clock.
+    The beat is in seconds since 1970 by the worker's own clock. Clocks differ: what this says of
+    another machine `silent` confirms.
     """
     if is_here(host, process):
         return not is_alive(process)

@@ -41,8 +41,7 @@ class _Display:
 def display(jobs: int = 0) -> Iterator[None]:
     """Show bars on standard error for as long as the block runs; lines if it is no terminal.
 
-    Args:
-        jobs: how many calls of `job_done` the bar of the whole sweep counts; 0 for no such bar.
+    The bar of the whole sweep counts so many calls of `job_done`; with 0 there is none.
     """
     if _Display.bars is not None or _Display.latest is not None:
         yield
@@ -93,13 +92,7 @@ def bar(stage: str, total: int | None = None) -> Iterator[Callable[[], None]]:
 
 
 def track(items: Iterable[_Item], stage: str, total: int) -> Iterator[_Item]:
-    """Yield the items of a stage and show how far it is.
-
-    Args:
-        items: what the stage works through.
-        stage: what a person calls the stage ("training", "activations", ...).
-        total: how many items there will be.
-    """
+    """Yield the items of a stage ("training", "activations", ...) and show how far it is."""
     start = time.perf_counter()
     with bar(stage, total) as advance:
         for done, item in enumerate(items, 1):

@@ -51,13 +51,7 @@ class Origin:
 
 
 def join(sets: Mapping[str, ImageSet]) -> ImageSet:
-    """Sets of several triggers as one, in their order.
-
-    Args:
-        sets: poisoned sets by the name of their trigger.
-
-    Returns:
-        All their images; `triggers` tells which wear each.
+    """Sets by the name of their trigger as one, in order; its `triggers` tells which wear each.
 
     Raises:
         DataError: the images have not all one shape.

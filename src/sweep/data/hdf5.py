@@ -108,13 +108,7 @@ def create(
 
 @contextmanager
 def reading(path: Path, what: str, error: type[SweepError]) -> Iterator[None]:
-    """Turn what h5py raises about a damaged value into one clear error.
-
-    Args:
-        path: the file, for the message.
-        what: what is being read, for the message.
-        error: the kind of error to raise.
-    """
+    """Turn what h5py raises about a damaged value into one clear error of that kind."""
     try:
         yield
     except hdf5_check.DAMAGE as damage:

@@ -44,12 +44,7 @@ def can_save(model: keras.Model) -> bool:
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Save a functional network, without nested models and training, as a Keras 2 `.h5` file.
-
-    Args:
-        model: of which `can_save` says yes.
-        path: where to.
-    """
+    """Save a functional network, of which `can_save` says yes, as a Keras 2 `.h5` file."""
     config = model.get_config()
     layers = [_layer(entry) for entry in config["layers"]]
     ends = {key: [config[key]] for key in ("input_layers", "output_layers")}

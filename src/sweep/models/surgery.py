@@ -57,9 +57,7 @@ def prune(model: keras.Model, sites: Sequence[Site], channels: Sequence[int]) ->
 def number_channels(model: keras.Model, sites: Sequence[Site]) -> keras.Model:
     """A copy whose weights are 1 + the number of the channel that is removed with them, or 0.
 
-    Args:
-        model: B.
-        sites: layers whose channels are each made by one convolution.
+    Each of the sites' channels is made by one convolution.
     """
     copy = keras.models.clone_model(model)
     copy.set_weights([np.zeros_like(values) for values in copy.get_weights()])

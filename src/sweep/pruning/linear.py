@@ -213,11 +213,7 @@ class Rest:
 
 
 def find_rest(tail: Tail) -> Rest | None:
-    """The rest of a network as this module sees it; None where anything else takes part.
-
-    Args:
-        tail: the network behind one site.
-    """
+    """The rest behind one site as this module sees it; None where anything else takes part."""
     consumers = _find_consumers(tail)
     if not consumers or sum(prod(c.layer.kernel.shape) for c in consumers) > _KERNELS:
         return None

@@ -90,12 +90,9 @@ def largest(values: tf.Tensor) -> tf.Tensor:
 
 
 def of_sum(layer: Any, terms: int, size: tf.Tensor) -> tf.Tensor:
-    """The error of a layer's sums of products, (b,); infinite where one of them may overflow.
+    """The error of sums of so many products, (b,); infinite where one of them may overflow.
 
-    Args:
-        layer: with a kernel.
-        terms: how many products are summed at most.
-        size: the Euclidean norm of what it reads, (b,).
+    `size` is the Euclidean norm of what the layer reads, (b,).
     """
     reach = spread(layer) * size
     return tf.where(reach < _LARGEST, UNIT * sqrt(terms) * reach, np.inf)
@@ -109,16 +106,9 @@ def of_activation(layer: Any, error: tf.Tensor, made: tf.Tensor) -> tf.Tensor:
 def follow(
     graph: Graph, values: dict[int, Any], errors: dict[int, tf.Tensor], target: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run a network on to a tensor, with the error of what it puts out.
+    """Run a network on to a tensor; its value, and the error of that, (b,).
 
-    Args:
-        graph: of the network.
-        values: what is known, by the id of its symbol.
-        errors: of the same, (b,).
-        target: the symbol wanted.
-
-    Returns:
-        Its value and its error, (b,).
+    Values that are known, and their errors, (b,), stand by the id of their symbols.
     """
     for node in graph.between(values, target):
         node.run(values)

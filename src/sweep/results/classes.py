@@ -35,12 +35,7 @@ class Class:
 
 
 def by_class(given: Answers, classes: int) -> list[Class]:
-    """Every class that an image has or that B' answers.
-
-    Args:
-        given: answers on the test sets, see `paired`.
-        classes: N.
-    """
+    """Every class that an image has or that B' answers, of answers as `paired` has them."""
     label, badnet, repaired = (given[f"{name}_clean"] for name in ("label", "badnet", "repaired"))
     good = goodnet.answer(badnet, repaired, classes)
 

@@ -203,14 +203,7 @@ def columns(
     networks: Iterable[str] = tuple(NETWORKS),
     summary: bool = True,
 ) -> list[Figure]:
-    """The figures that any of the jobs has, in the table's order network by network.
-
-    Args:
-        jobs: finished ones.
-        split: `valid` or `test`.
-        networks: whose.
-        summary: those of the short tables alone.
-    """
+    """The figures that any of the jobs has, in the table's order network by network."""
     names = dict.fromkeys(name for job in jobs for name in job.figures)
     found = []
     for network in networks:

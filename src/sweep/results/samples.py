@@ -37,16 +37,7 @@ def answer(
     repaired: Labels,
     classes: int,
 ) -> list[Sample]:
-    """What B, B' and G say to some images of a set.
-
-    Args:
-        kind: `clean` or `poisoned`.
-        indices: which images.
-        labels: (n,) true labels; on a poisoned set the target.
-        badnet: (n,) answers of B.
-        repaired: (n,) answers of B'.
-        classes: N.
-    """
+    """What B, B' and G say, (n,) each, to some images of a set; poisoned ones bear the target."""
     good = goodnet.answer(badnet, repaired, classes)
     return [
         Sample(kind, i, int(labels[i]), int(badnet[i]), int(repaired[i]), int(good[i]))

@@ -63,12 +63,7 @@ class Box:
 
 
 def draw_boxes(rng: np.random.Generator, shape: tuple[int, ...]) -> Boxes:
-    """One to three boxes, a quarter black, half of pure colours, the rest of any colour.
-
-    Args:
-        rng: draws them.
-        shape: of the image, (H, W, c).
-    """
+    """One to three boxes on (H, W, c), a quarter black, half of pure colours, the rest of any."""
     height, width, channels = shape
     boxes = []
     for _ in range(rng.integers(1, _MOST_BOXES + 1)):

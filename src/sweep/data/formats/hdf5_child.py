@@ -124,14 +124,7 @@ def _of(dataset: h5py.Dataset) -> dict[str, object]:
 
 
 def unpack(path: Path, name: str, out: int, limit: int = _BLOCK_BYTES) -> None:
-    """Write a dataset to a file as if it were stored as it is.
-
-    Args:
-        path: the HDF5 file.
-        name: the dataset.
-        out: descriptor of the file to write.
-        limit: how many bytes to unpack at once.
-    """
+    """Write a dataset, so many bytes at once, to an open file as if it were stored as it is."""
     with open_file(path) as file:
         dataset = file[name]
         shape, item = dataset.shape, dataset.dtype.itemsize

@@ -136,15 +136,7 @@ def in_file(
     offset: int,
     opened: Callable[[], AbstractContextManager[BinaryIO]],
 ) -> Stored:
-    """An array whose bytes lie in a file one after the other.
-
-    Args:
-        name: for messages.
-        shape: (n, ...).
-        dtype: as stored.
-        offset: of the first byte.
-        opened: opens the file.
-    """
+    """An array (n, ...) whose bytes lie in a file one after the other, from an offset on."""
     row_bytes = int(dtype.itemsize) * prod(shape[1:])
 
     @contextmanager

@@ -75,11 +75,8 @@ def parse(text: str | bytes) -> Any:
 def scan(part: Any, name: Any = "the model", training: bool = False) -> None:
     """Refuse a description that asks for code anywhere, even where nothing would run it.
 
-    Args:
-        part: the description or a part of it.
-        name: the layer that the part belongs to, for the message.
-        training: whether the part says how the model was trained; custom objects may stand there,
-            since predictions have no use for it and it is not read.
+    In what says how the model was trained custom objects may stand: predictions have no use for it,
+    and it is not read.
 
     Raises:
         UnsafeError: it names a class that runs or reads something, a module outside of Keras'

@@ -31,13 +31,8 @@ _DAMAGE = (
 def unpack(path: Path, source: Path, weights: Path) -> tuple[bytes, int]:
     """Unpack an archive that holds a description, weights and metadata alone.
 
-    Args:
-        path: what messages call the file.
-        source: a copy of it.
-        weights: where to put its weights, HDF5.
-
-    Returns:
-        The description, JSON, and the version of Keras that wrote it.
+    `source` is a copy of the file; its weights go to `weights`. Returns the description, JSON, and
+    the version of Keras that wrote it.
 
     Raises:
         ModelError: the archive is damaged, or of a kind that Keras does not write.

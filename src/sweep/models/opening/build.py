@@ -29,10 +29,6 @@ _ACTIVATIONS, _ALL_ACTIVATIONS = 1 << 23, 1 << 27
 def build(path: Path, network: FlatNetwork) -> keras.Model:
     """Build a network on trial, where variables have shapes but no memory; then in earnest.
 
-    Args:
-        path: what messages call the file.
-        network: its layers, with their weights.
-
     Raises:
         ModelError: the network is no image classifier, its weights do not fit, or it would fill
             the memory with one image.

@@ -151,15 +151,10 @@ def fill_from_store(network: Network, weights: Weights, group: h5py.Group) -> No
 
 
 def settle(network: Network, version: int = 3, backend: str | None = None) -> None:
-    """Turn weights to what Keras has now.
+    """Turn weights to what Keras has now, by version and backend of the Keras that wrote them.
 
     Keras 1 stored kernels of channels-first layers as (filters, channels, rows, columns), Theano
     turns them by 180 degrees, and what Normalization and LayerScale have learnt becomes a setting.
-
-    Args:
-        network: whose layers have their weights.
-        version: of Keras that wrote them.
-        backend: which wrote them.
     """
     for layer in _leaves(network):
         if layer.kind in _KERNELS and layer.weights and layer.weights[0].ndim == 4:
