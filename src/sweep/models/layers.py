@@ -177,6 +177,8 @@ ACTIVATIONS = words(
     softsign sparse_plus squareplus swish tanh tanh_shrink
     """
 )
+# NumPy's.
+DTYPES = words("bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64")
 # Activations that mix channels: removing one channel would change the others.
 MIXING = words("softmax log_softmax sparsemax glu")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.data.hdf5 import shown
-from sweep.models.layers import words
+from sweep.models.layers import DTYPES
 from sweep.models.opening.allowlist import DEPTH, UnsafeError, listed, plain
 from sweep.models.opening.network import LAYERS, Ref
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sweep.models.opening.network import Layer, Node
-
-_DTYPES = words("bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64")
 
 
 def refs(value: Any, name: str) -> list[Ref]:
@@ -77,7 +75,7 @@ def _old_argument(value: Any, name: str) -> Any:
 
 def _old_slice(value: Any, name: str) -> Any:
     if isinstance(value, dict) and set(value) == {"start", "stop", "step"}:
-        return slice(*(plain(value[key], name) for key in ("start", "stop", "step")))
+        return _slice(value, name)
     return ... if value == {"class_name": "__ellipsis__"} else plain(value, name)
 
 
@@ -98,9 +96,13 @@ def called(args: list[Any], kwargs: dict[str, Any], layer: Layer) -> Node:
     return args, {}
 
 
+def _slice(inner: dict[str, Any], name: Any) -> slice:
+    return slice(*(plain(inner.get(key), name) for key in ("start", "stop", "step")))
+
+
 def _array(inner: dict[str, Any], name: Any) -> Any:
     dtype = inner.get("dtype", "float32")
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise UnsafeError(
             f"layer {shown(name)} must be called with numbers. Received: dtype {shown(dtype)}."
         )
@@ -111,9 +113,7 @@ _OBJECTS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     "__keras_tensor__": lambda inner, name: ref(inner.get("keras_history"), name),
     "__numpy__": _array,
     "__tensor__": _array,
-    "__slice__": lambda inner, name: slice(
-        *(plain(inner.get(key), name) for key in ("start", "stop", "step"))
-    ),
+    "__slice__": _slice,
     "__ellipsis__": lambda _inner, _name: ...,
 }
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sweep.data.hdf5 import shown
-from sweep.models.layers import KINDS, words
+from sweep.models.layers import DTYPES, KINDS
 from sweep.models.opening.allowlist import UnsafeError, activation, listed, plain
 from sweep.models.opening.network import HARD_SIGMOID
 
@@ -30,7 +30,6 @@ _UNUSED = re.compile(
     r"implementation|momentum|renorm_.*|virtual_batch_size|.*_(initializer|regularizer|constraint)|"
     r"mode(_type)?|(output|arguments|dot)_.*|(query|key|value)_shape|softmax_robust_masking"
 )
-_DTYPES = words("bool int8 int16 int32 int64 uint8 uint16 uint32 float16 float32 float64 bfloat16")
 
 
 def read_settings(kind: str, name: str, inner: dict[str, Any], version: int) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _check_dtype(value: Any, name: str) -> None:
     dtype = inner.get("name") if isinstance(inner, dict) else value
     if dtype is None or dtype == "float32":
         return
-    if not isinstance(dtype, str) or dtype.removeprefix("mixed_") not in _DTYPES:
+    if not isinstance(dtype, str) or dtype.removeprefix("mixed_") not in {*DTYPES, "bfloat16"}:
         raise UnsafeError(
             f"a layer's numbers must be floats or integers. Received: dtype {shown(dtype)} in "
             f"layer {shown(name)}. Save the model in float32."
