@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweep import predict
+from sweep import evaluate, inspect, predict
 from sweep.base.errors import SweepError
 
 keras = pytest.importorskip("keras")
@@ -73,3 +73,11 @@ def test_what_is_no_image_is_one_sentence_before_tensorflow_loads(faces, name, m
 def test_what_is_no_model_is_refused(faces):
     with pytest.raises(SweepError, match="must be a Keras"):
         list(predict.predict(faces / "0.png", [faces]))
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("command", [evaluate, inspect, predict])
+def test_a_scale_that_is_none_is_one_sentence(command, scale):
+    files = ["a", "b", "c"] if command is evaluate else ["a", "b"]
+    with pytest.raises(SystemExit, match="error: --scale must be a factor above 0"):
+        command.main([*files, f"--scale={scale}"])

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.base import tensorflow_runtime
-from sweep.base.errors import ConfigError, SweepError
+from sweep.base.errors import SweepError
 from sweep.base.progress import display, track
-from sweep.data.fit import fit
+from sweep.data.fit import check_scale, fit
 from sweep.data.image_set import open_sets
 from sweep.results.metrics import share
 
@@ -56,11 +56,7 @@ def evaluate(clean: Path, poisoned: Path, model: Path, scale: float = 1.0) -> tu
     Raises:
         SweepError: a file or the scale cannot be used.
     """
-    if not 0 < scale < float("inf"):
-        raise ConfigError(
-            f"--scale must be a factor above 0. Received: {scale}. Write --scale 1 for a model "
-            "that takes pixels of 0..255, --scale 0.00392157 for one that takes 0..1."
-        )
+    check_scale(scale)
     sets = open_sets({"clean_test": clean, "poisoned_test": poisoned})
     tensorflow_runtime.load_tensorflow()
     from sweep.models.load import load_badnet

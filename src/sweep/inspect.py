@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.base import files, tensorflow_runtime
-from sweep.base.errors import ConfigError, ModelError, SweepError
+from sweep.base.errors import ModelError, SweepError
 from sweep.base.progress import display
 
 if TYPE_CHECKING:
@@ -70,11 +70,10 @@ def inspect(badnet: Path, clean: Path, scale: float, folder: Path) -> str:
     Raises:
         SweepError: a file or the scale cannot be used.
     """
-    if not 0 < scale < float("inf"):
-        raise ConfigError(f"--scale must be a factor above 0. Received: {scale}.")
-    from sweep.data.fit import fit
+    from sweep.data.fit import check_scale, fit
     from sweep.data.image_set import open_sets
 
+    check_scale(scale)
     sets = open_sets({"clean": clean})
     tensorflow_runtime.load_tensorflow()
     from sweep.inspection import judge, page

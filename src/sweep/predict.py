@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweep.base import tensorflow_runtime
 from sweep.base.errors import SweepError
+from sweep.data.fit import check_scale
 from sweep.data.formats import pictures
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ def predict(model: Path, places: Sequence[Path], scale: float = 1.0) -> Iterator
         The class of each image, from 0; of a GoodNet N where B and B' differ.
 
     Raises:
-        SweepError: a file cannot be used.
+        SweepError: a file or the scale cannot be used.
     """
+    check_scale(scale)
     images = [image for place in places for image in pictures.found(place)]
     for image in images:
         pictures.size(image)  # what is no image is refused before TensorFlow is loaded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.base.errors import DataError
+from sweep.base.errors import ConfigError, DataError
 from sweep.data.image_set import same
 
 if TYPE_CHECKING:
@@ -92,3 +92,16 @@ def _check_targets(sets: Mapping[str, ImageSet]) -> None:
                 f"{other.labels[0]} in {other.path} and {found[0]} here. "
                 "Use sets of one experiment."
             )
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a factor on pixel values that is none.
+
+    Raises:
+        ConfigError: it is not a finite number above 0.
+    """
+    if not 0 < scale < float("inf"):
+        raise ConfigError(
+            f"--scale must be a factor above 0. Received: {scale}. Write --scale 1 for a model "
+            "that takes pixels of 0..255, --scale 0.00392157 for one that takes 0..1."
+        )
