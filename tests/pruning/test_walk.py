@@ -307,7 +307,7 @@ def test_a_removal_runs_the_images_that_it_touches_and_no_others(two_sites):
     engine = Engine(model, choose_sites(model, names))
     activations = np.concatenate(list(engine.activations([images_of(Spec(seed=13))])))
     dead = engine.channels - 6  # the last site's first channel, which is 0 on every image
-    activations[..., 2] = engine.removed_value[..., 2]
+    activations[..., 2] = engine._tail.removed[0][..., 2]
     activations[4:7, ..., 2] += 1
     labels = engine.answers(activations)
     counts = []

@@ -95,11 +95,6 @@ class Engine:
         return keras.Model(self._tail.image, self._tail.tensors)
 
     @property
-    def removed_value(self) -> Floats:
-        """What the first site puts out once all its channels are removed, (h, w, C) or (C,)."""
-        return self._tail.removed[0]
-
-    @property
     def incremental(self) -> bool:
         """Whether only channels that are left and awake take part, or the whole rest is run."""
         return self._rest is not None
