@@ -95,6 +95,11 @@ def test_several_triggers_have_their_asr_and_one_over_all(place):
         own = [part[f"{network}/test_asr"] for _, part in parts]
         assert figures[f"{network}/test_asr"] == sum(own)
         assert [figures[f"{network}/test_asr/{name}"] for name in sets] == own
+    answers = pipeline.run(configured(place, sets)).answers
+    for number, name in enumerate(sets):
+        np.testing.assert_array_equal(answers[f"wears_{name}"], np.arange(80) // 40 == number)
+        kept = answers["repaired_poisoned"][answers[f"wears_{name}"]] == 2
+        assert kept.sum() == figures[f"repaired/test_asr/{name}"]
 
 
 def test_all_to_all(place, tmp_path):

@@ -66,6 +66,11 @@ def say(*overrides, cwd=None):
         (["drop=2%"], ["drop cannot take that value", "2% is 0.02."]),
         (["study=criteria"], ["study is not a setting but a group", "Write +study="]),
         (["tracking.experiment=a(b"], ["quotes within quotes"]),
+        (["trigger.at=50"], ["trigger_at must be [ROW,COLUMN]", "Received: trigger_at=50."]),
+        (
+            ["dataset.poisoned_valid={a: x.h5"],
+            ["must have its brackets and quotes closed", "Received: {a: x.h5. Close them"],
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(overrides, words, tmp_path):

@@ -26,6 +26,14 @@ def test_stops_at_one_step_are_named_together():
 
 
 def test_of_many_stops_a_few_are_named():
+    other = [
+        Mark(0.5, 3, True, "fraction"),
+        Mark(2, 2, True, "channels"),
+        Mark(0.1, 9, True, "relative"),
+    ]
+    assert geometry.stops_of(other) == (
+        "stops: 2 (X 2 channels), 3 (X 50% of the channels), 9 (X 10% of B's)"
+    )
     marks = [Mark(0.019231 * n, n, True) for n in range(1, 26)]
     named = geometry.stops_of(marks)
     assert named.startswith("stops: 1 (X 1.92%), 2 (X 3.85%)")

@@ -68,15 +68,16 @@ def few_samples(
 
 def test_answers(
     subjects: Mapping[str, Subject], sets: Mapping[str, ImageSet], repaired: Answers
-) -> Iterator[tuple[str, NDArray[np.integer]]]:
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """What a comparison pairs image by image, and who is in the images where that is known."""
     for kind, subject in _tested(subjects):
         yield f"label_{kind}", subject.labels
         yield f"badnet_{kind}", subject.answers(())
         yield f"repaired_{kind}", repaired[f"{kind}_test"]
-        truth = sets[f"{kind}_test"].truth
-        if truth is not None:
-            yield f"truth_{kind}", truth
+        images = sets[f"{kind}_test"]
+        if images.truth is not None:
+            yield f"truth_{kind}", images.truth
+        yield from ((f"wears_{trigger}", worn) for trigger, worn in images.triggers.items())
 
 
 def repaired_suspicion(

@@ -63,7 +63,8 @@ class Repair:
         after: what a repair made of that.
         test_sets: clean and poisoned; none in the job of a search.
         answers: on the test sets, `label_clean`, `badnet_clean`, `repaired_clean` and the same of
-            `poisoned`, each (n,), and `truth_poisoned` where true classes are known.
+            `poisoned`, each (n,), `truth_poisoned` where true classes are known, and
+            `wears_TRIGGER` of several triggers.
     """
 
     record: Record

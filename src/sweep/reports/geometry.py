@@ -149,7 +149,7 @@ def stops_of(marks: Sequence[Mark]) -> str:
     found = []
     for pruned, same in groupby(ordered, key=lambda mark: mark.pruned):
         group = list(same)
-        names = [_name(m.drop) + ("" if m.reached else " not reached") for m in group]
+        names = [_name(m.stop, m.drop) + ("" if m.reached else " not reached") for m in group]
         shown = ", ".join(names) if len(names) <= 3 else f"{names[0].split()[0]} to {names[-1]}"
         found.append(f"{pruned:.4g} (X {shown})")
     if len(found) > _NAMED_STOPS:
@@ -185,19 +185,21 @@ def overlays(data: Sequence[Series]) -> list[Chart]:
 
 def tradeoff(data: Sequence[Tradeoff]) -> Chart:
     """Accuracy against ASR of G, a line along X for each series; the first of many in colour."""
-    drops = sorted({drop for way in data for drop, _, _ in way.points[1:]})
+    drops = sorted({(way.stop, drop) for way in data for drop, _, _ in way.points[1:]})
     few = len(drops) < SHAPES
-    shapes = {0.0: 0} | {drop: number if few else 1 for number, drop in enumerate(drops, 1)}
+    shapes = {x: number if few else 1 for number, x in enumerate(drops, 1)}
     lines = []
     for number, way in enumerate(data):
         paint, dash = _paint(number)
-        marks = tuple((asr, right, shapes[drop]) for drop, asr, right in way.points)
+        marks = tuple(
+            (asr, right, shapes.get((way.stop, drop), 0)) for drop, asr, right in way.points
+        )
         points = tuple((asr, right) for _, asr, right in way.points)
-        labels = ("B", *(f"X {_name(drop)}" for drop, _, _ in way.points[1:]))
+        labels = ("B", *(f"X {_name(way.stop, drop)}" for drop, _, _ in way.points[1:]))
         lines.append(Line(way.name, points, paint, dash, marks=marks, labels=labels))
     lowest = min(accuracy for way in data for _, _, accuracy in way.points)
     floor = max(0, int(lowest - 1) // 10 * 10)
-    names = [f"X {_name(drop)}" for drop in drops]
+    names = [f"X {_name(*x)}" for x in drops]
     return Chart(
         "What the defence costs and brings",
         "GoodNet on the test sets",
@@ -208,5 +210,5 @@ def tradeoff(data: Sequence[Tradeoff]) -> Chart:
     )
 
 
-def _name(drop: float) -> str:
-    return words_of_x(round(drop, 4))
+def _name(stop: str, drop: float) -> str:
+    return words_of_x(round(drop, 4), stop)

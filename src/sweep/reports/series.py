@@ -42,11 +42,13 @@ class Mark:
         drop: X.
         pruned: channels pruned.
         reached: whether every seed reached the drop.
+        stop: what X counts.
     """
 
     drop: float
     pruned: float
     reached: bool
+    stop: str = "drop"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Tradeoff:
 
     name: str
     points: tuple[tuple[float, float, float], ...]
+    stop: str = "drop"
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ def _mark(drop: float, jobs: Sequence[Record]) -> Mark:
         drop=drop,
         pruned=Spread.of([job.stop.pruned for job in jobs]).mean,
         reached=all(job.stop.reached for job in jobs),
+        stop=jobs[0].counted,
     )
 
 
@@ -176,6 +180,7 @@ def tradeoffs(records: Sequence[Record]) -> list[Tradeoff]:
                 (0.0, *_place(jobs, "badnet")),
                 *((drop, *_place(same, "goodnet")) for drop, same in by_drop(jobs)),
             ),
+            jobs[0].counted,
         )
         for title, jobs in ranked(records)
         if all("goodnet/test_asr" in job.figures for job in jobs)

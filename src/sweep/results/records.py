@@ -177,8 +177,12 @@ class Record:
     @property
     def x(self) -> str:
         """Where pruning was to stop, in words."""
-        stop = str(self.settings.get("stop", "drop"))
-        return words_of_x(float(str(self.settings["drop"])), stop)
+        return words_of_x(float(str(self.settings["drop"])), self.counted)
+
+    @property
+    def counted(self) -> str:
+        """What X counts: `drop`, `relative`, `channels` or `fraction`."""
+        return str(self.settings.get("stop", "drop"))
 
     @property
     def full(self) -> Details:

@@ -78,15 +78,24 @@ def explain(error: Exception) -> str:
     if wrong:
         lines = text.splitlines()
         reason = next((line for line in lines if "alue '" in line), lines[0]).strip()
+        merged = re.fullmatch(r"Error merging override (.+)", reason)
+        if merged:  # Hydra gives no reason
+            rule = next((words for name, _, words in settings() if name == wrong[1]), "")
+            return f"{wrong[1]} must be {rule or 'a group of settings'}. Received: {merged[1]}."
         percent = re.search(r"'(\d+(?:\.\d+)?)\s*%'", reason)
         hint = f" {percent[1]}% is {float(percent[1]) / 100:g}." if percent else ""
         return f"{wrong[1]} cannot take that value: {reason}.{hint}"
-    hint = ""
-    if re.search(
-        r"no viable alternative|mismatched input|extraneous input|token recognition", text
-    ):
-        hint = " Put a value with such characters into quotes within quotes: \"NAME='VALUE'\"."
-    return " ".join(text.split()) + hint
+    odd = re.search(r"(?:alternative at|mismatched|extraneous) input '(.*?)'(?=\s|$)", text)
+    odd = odd or re.search(
+        r"token recognition error at: '(.*)'|LexerNoViableAltException: (.*)", text
+    )
+    if odd:
+        return (
+            "an override must have its brackets and quotes closed, and odd characters in quotes "
+            f"within quotes. Received: {odd[odd.lastindex or 0]}. "
+            "Close them, or write \"NAME='VALUE'\"."
+        )
+    return " ".join(text.split())
 
 
 def _unknown(name: str) -> str:
