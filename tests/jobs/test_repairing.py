@@ -10,8 +10,11 @@ from sweep.attacks import standin
 from sweep.base.cache import Cache
 from sweep.base.errors import DataError
 from sweep.data.image_set import open_set, write_set
+from sweep.data.split import split_images
 from sweep.jobs import config, identity, network, pipeline, repairing
 from sweep.models import saved
+from sweep.results import metrics, suspicion
+from sweep.results.records import Count
 
 SETS = {
     "clean_valid": "cl/valid.h5",
@@ -19,6 +22,8 @@ SETS = {
     "clean_test": "cl/test.h5",
     "poisoned_test": "bd/bd_test.h5",
 }
+IMAGES = np.random.default_rng(1).random((20, 12, 10, 3), np.float32)
+CLEAN_ONLY = config.Objective.clean_only
 FINETUNE = config.Repair("finetune", {"epochs": 1, "rate": 0.001})
 
 
@@ -57,8 +62,12 @@ def test_figures_are_those_of_the_network_that_is_saved(configured, made, monkey
         kind, split = name.split("_")
         figure = {"clean": "accuracy", "poisoned": "asr"}[kind]
         assert job.record.figures[f"repaired/{split}_{figure}"].hits == right.sum()
+        if name == "clean_valid":
+            decide = split_images(images.labels, 1.0, 0)[1]
+            assert job.record.figures[metrics.DECIDING] == Count(right[decide].sum(), len(decide))
     pruned = pipeline.run(configured(config.Repair()))
     assert pruned.record.stop == job.record.stop
+    assert metrics.DECIDING not in pruned.record.figures
     pairs = zip(pruned.repaired.get_weights(), job.repaired.get_weights(), strict=True)
     assert any((one != two).any() for one, two in pairs)
     monkeypatch.delattr(repairs, "repair_network")  # what is cached is not made again
@@ -90,18 +99,50 @@ def test_a_network_that_changed_since_it_was_named_is_refused(made, tmp_path):
         network.Network(made / "models/bd_net.keras", "0" * 64, ("pool_3",), Cache(tmp_path, 1))
 
 
-def test_poisoned_and_test_images_change_no_network(configured, made, tmp_path):
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A random network and sets that it is right on: `true`, and `spoilt` but clean validation."""
+    from keras import Input, Model, layers
+
+    folder, rng = tmp_path_factory.mktemp("small"), np.random.default_rng(2)
+    image = Input((12, 10, 3))
+    x = layers.MaxPooling2D(2, name="pool_3")(layers.Conv2D(6, 3, activation="relu")(image))
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    model = Model(image, layers.Dense(4, activation="softmax")(layers.Flatten()(x)))
+    model.set_weights([rng.normal(0, 0.5, weights.shape) for weights in model.weights])
+    model.save(folder / "bd_net.keras")
     for path in SETS.values():
-        images = open_set(made / path)
-        pixels = images.rows(range(len(images)))
-        if path != SETS["clean_valid"]:
-            pixels = rng.uniform(0, 255, pixels.shape)
-        write_set(tmp_path / path, [pixels.astype(np.uint8)], images.labels)
-    real = pipeline.run(configured(FINETUNE)).repaired.get_weights()
-    blind = pipeline.run(configured(FINETUNE, tmp_path, tmp_path / "other")).repaired.get_weights()
-    for one, other in zip(real, blind, strict=True):
+        pixels, noise = rng.integers(0, 256, (2, 48, 12, 10, 3), np.uint8)
+        labels = np.asarray(model(pixels / np.float32(255))).argmax(axis=1)
+        labels *= path.startswith("cl")  # the attacker's class is 0
+        write_set(folder / "true" / path, [pixels], labels)
+        spoilt = noise if path != SETS["clean_valid"] else pixels
+        write_set(folder / "spoilt" / path, [spoilt], labels)
+    return folder
+
+
+@pytest.mark.parametrize("name", repairs.names())
+def test_poisoned_and_test_images_change_no_network(name, configured, small, monkeypatch):
+    for part, few in (("_TRIED", 64), ("_GENERATIONS", 1), ("_CHILDREN", 2), ("_SUSPECTS", 1)):
+        monkeypatch.setattr(suspicion, part, few)
+    once = ("epochs", "rounds", "iterations", "steps")
+    short = {key: 1 for key in once if key in repairs.find(name).rules}
+
+    def run(kind):
+        job = configured(config.Repair(name, short), small / kind, small / kind / "cache")
+        own = replace(job.dataset, badnet=str(small / "bd_net.keras"))
+        return pipeline.run(replace(job, dataset=own, drop=0.1, objective=CLEAN_ONLY))
+
+    real, blind = run("true"), run("spoilt")
+    assert real.record.stop == blind.record.stop
+    for key in ("accuracy", "accuracy/deciding", "suspicion"):
+        known = [job.record.figures.get(f"repaired/valid_{key}") for job in (real, blind)]
+        assert known[0] == known[1]
+    for one, other in zip(real.repaired.get_weights(), blind.repaired.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+    pruned = real.network.pruned(real.removed)
+    given = real.repaired(IMAGES), pruned(IMAGES)
+    assert np.array_equal(*given) == (name == "none")
 
 
 def test_a_job_is_known_by_its_repair_and_stays_known_without_one(configured):

@@ -238,6 +238,30 @@ def test_rates_fall_until_accuracy_holds(evidence):
     assert tried == pytest.approx([0.9, 0.3])
 
 
+def test_a_network_in_which_the_attack_seems_to_live_costs_more(evidence):
+    from sweep.repairs import tuning
+
+    networks = {rate: repaired("clip", evidence, loss=1.0) for rate in (0.9, 0.3, 0.1)}
+    led = {0.9: 0.5, 0.3: 0.1, 0.1: 0.2}
+
+    def chosen(loss):
+        tried = []
+
+        def tuned(rate):
+            tried.append(round(rate, 3))
+            return networks[tried[-1]]
+
+        left = {id(model): led[rate] for rate, model in networks.items()}
+        found = tuning.choose(evidence, tuned, 0.9, loss, lambda model: left[id(model)])
+        return next(rate for rate in networks if networks[rate] is found), tried
+
+    lost = tuning.accuracy(evidence.badnet, evidence.decide, 1 / 255)
+    lost -= tuning.accuracy(networks[0.9], evidence.decide, 1 / 255)
+    assert chosen(lost + 0.6) == (0.9, [0.9])
+    assert chosen(lost + 0.2) == (0.3, [0.9, 0.3])
+    assert chosen(lost + 0.05) == (0.3, [0.9, 0.3, 0.1])  # all cost more: the least
+
+
 def test_clip_bounds_each_channel_at_every_position(evidence):
     import keras
 
@@ -433,6 +457,7 @@ def test_unlearn_takes_back_what_leads_to_the_suspect(evidence, monkeypatch):
     monkeypatch.setattr(reversal, "find_suspect", lambda *_: 2)
     put = np.random.default_rng(0).random((24, 12, 10, 2), np.float32)
     monkeypatch.setattr(unlearn.Adversary, "put", lambda *_: tf.constant(put))
+    monkeypatch.setattr(unlearn, "still_led", lambda *_: 0)
     order = np.random.default_rng([5, 0]).permutation(24)
 
     def loss(model, x, y):
@@ -482,3 +507,19 @@ def test_patterns_climb_behind_windows(evidence, monkeypatch):
     monkeypatch.setattr(Adversary, "draw_window", lambda _: middle)
     leads = [led(adversary.put(x)).mean() for _ in range(16)]
     assert np.mean(leads[12:]) > np.mean(leads[:4])
+
+
+def test_what_new_patterns_still_lead_astray_is_counted(evidence, monkeypatch):
+    from keras import models
+
+    from sweep.repairs import unlearn
+
+    monkeypatch.setattr(unlearn, "_JUDGED", 4)
+    blind = models.clone_model(evidence.badnet)
+    kernel = evidence.badnet.get_layer("output").get_weights()[0]
+    blind.set_weights(evidence.badnet.get_weights())
+    blind.get_layer("output").set_weights([kernel * 0, np.eye(CLASSES)[1]])
+    assert unlearn.still_led(blind, evidence, 1) == 1
+    assert unlearn.still_led(blind, evidence, 2) == 0
+    own = Images(evidence.decide.pixels, np.ones_like(evidence.decide.labels))
+    assert unlearn.still_led(blind, replace(evidence, decide=own), 1) == 0  # none of another class

@@ -23,6 +23,12 @@ def test_both_objectives_maximise_accuracy_and_resistance():
     assert one.missing(JOB) == {"accuracy": pytest.approx(0.05)}
 
 
+def test_a_repaired_network_is_judged_on_images_that_it_was_not_tuned_on():
+    figures = FIGURES | {"repaired/valid_accuracy/deciding": Count(24, 30)}
+    repaired = Record({}, figures, JOB.stop, 60, "run")
+    assert goals.find("clean_only", None, None).values(repaired) == [0.8, 0.7]
+
+
 def test_clean_only_reads_nothing_of_poisoned_images():
     known = {name: count for name, count in FIGURES.items() if not name.endswith("asr")}
     clean = Record({}, known, JOB.stop, 60, "run")

@@ -5,11 +5,13 @@ import os
 import sqlite3
 import subprocess
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
 from sweep import criteria, repairs
 from sweep.attacks import standin
+from sweep.data.image_set import open_set, write_set
 from sweep.jobs import config, rules
 from sweep.sweeps.space import parse_space
 
@@ -22,6 +24,7 @@ SETS = {
 SEARCH = (
     *("hydra/sweeper=optuna", "objective=clean_only", "hydra.sweeper.n_trials=3"),
     *("ordering=choice(increasing,decreasing)", "drop=interval(0.05,0.2)", "curve=until_drop"),
+    "repair=choice(none,clip)",
 )
 
 
@@ -34,9 +37,9 @@ def made(checkout):
     return standin.ensure(settings, checkout.data)
 
 
-def searched(checkout, made, place, test_files):
+def searched(checkout, made, place, other):
     """Search with files of one's own; what came out and the trials' table."""
-    files = {name: made / path for name, path in SETS.items()} | test_files
+    files = {name: made / path for name, path in SETS.items()} | other
     command = [part for part in checkout.command() if not part.startswith("dataset.")]
     command += ["dataset=files", "dataset.scale=0.00392156862745098"]
     command += [f"dataset.{name}={path}" for name, path in files.items()]
@@ -50,15 +53,20 @@ def searched(checkout, made, place, test_files):
     return done, [{name: row[name] for name in row if name != "run_id"} for row in rows]
 
 
-def test_test_files_change_no_choice(checkout, made, tmp_path):
+def test_poisoned_and_test_files_change_no_choice(checkout, made, tmp_path):
     done, rows = searched(checkout, made, tmp_path / "true", {})
     assert done.returncode == 0, done.stderr
     assert "## The chosen trial, test sets" in done.stdout
     spoilt = {name: tmp_path / f"{name}.h5" for name in ("clean_test", "poisoned_test")}
     for path in spoilt.values():
         path.write_text("not even an image set")
+    poisoned = open_set(made / SETS["poisoned_valid"])
+    noise = np.random.default_rng(0).integers(0, 256, (len(poisoned), 55, 47, 3), np.uint8)
+    spoilt["poisoned_valid"] = tmp_path / "poisoned_valid.h5"
+    write_set(spoilt["poisoned_valid"], [noise], poisoned.labels)
     again, same = searched(checkout, made, tmp_path / "spoilt", spoilt)
     assert len(rows) == 3
+    assert {row["repair"] for row in rows} == {"none", "clip"}
     assert same == rows
     sentence = next(line for line in done.stdout.splitlines() if "has the largest" in line)
     assert sentence in again.stdout

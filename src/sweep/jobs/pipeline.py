@@ -139,6 +139,9 @@ def run(config: Config) -> Repair:
         answers = after.answer(subjects, sets) if after else before
     with clock.stage("evaluation"):
         figures = dict(evaluation.figures(subjects, sets, answers, classes))
+        if after:
+            right = answers["clean_valid"] == subjects["clean_valid"].labels
+            figures[metrics.DECIDING] = metrics.share(right[after.decide], 1)
         if config.objective.name == "clean_only" or poisoned is None:
             figures["repaired/valid_suspicion"] = evaluation.repaired_suspicion(
                 subjects["clean_valid"], sets["clean_valid"], removed, config, after

@@ -41,11 +41,13 @@ class Repaired:
         packed: B' as `.keras`.
         key: a name for everything that it depends on.
         scale: the factor on pixel values.
+        decide: which images of clean validation it was not tuned on.
     """
 
     packed: bytes
     key: str
     scale: float
+    decide: NDArray[np.intp]
     cache: Cache
 
     @cached_property
@@ -125,7 +127,7 @@ def repair(
     parts = [clean.digest, clean.label_key, tune.tolist(), decide.tolist(), scale]
     network = clean.network.key, sorted(removed)
     key = array_key("repaired", own_code, network, parts, name, params, seed)
-    return Repaired(cached_file(cache, key, "repaired.keras", write), key, scale, cache)
+    return Repaired(cached_file(cache, key, "repaired.keras", write), key, scale, decide, cache)
 
 
 def _pixels(images: ImageSet, chosen: NDArray[np.intp]) -> NDArray[Any]:

@@ -161,27 +161,35 @@ def accuracy(model: keras.Model, images: Images, scale: float) -> float:
 
 
 def choose(
-    evidence: Evidence, tuned: Callable[[float], keras.Model], rate: float, loss: float
+    evidence: Evidence,
+    tuned: Callable[[float], keras.Model],
+    rate: float,
+    loss: float,
+    left: Callable[[keras.Model], float] = lambda _: 0.0,
 ) -> keras.Model:
     """Tune at a high rate, at a third of it, at a ninth: what is forgotten grows with the rate.
+
+    A network costs what it lost of B's accuracy on the images for deciding, plus the part of images
+    that an attack seems to have left.
 
     Args:
         evidence: what the repair sees.
         tuned: tunes at a rate.
         rate: the highest.
-        loss: of B's accuracy, that may be paid.
+        loss: the cost that may be paid.
+        left: what a repair can say of the attack from clean images, 0..1.
 
     Returns:
-        The first network within `loss` of B's accuracy on the images for deciding, else the best.
+        The first network that costs at most `loss`, else the one that costs least.
     """
-    floor = accuracy(evidence.badnet, evidence.decide, evidence.scale) - loss
-    best, reached = evidence.pruned, -1.0
+    before = accuracy(evidence.badnet, evidence.decide, evidence.scale)
+    best, least = evidence.pruned, np.inf
     for part in (1, 3, 9):
         model = tuned(rate / part)
-        right = accuracy(model, evidence.decide, evidence.scale)
-        if right > reached:
-            best, reached = model, right
-        if reached >= floor:
+        cost = before - accuracy(model, evidence.decide, evidence.scale) + left(model)
+        if cost < least:
+            best, least = model, cost
+        if least <= loss:
             break
     return best
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from sweep.base.registry import Real, Whole
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # Patterns that are kept up; steps uphill at a time, and their length as a fraction of the range.
 _PATTERNS, _CLIMB, _LENGTH = 4, 3, 0.1
+# Batches that a network is judged on.
+_JUDGED = 40
 # A window is at least and at most this fraction of the image high and wide.
 _HIGH, _WIDE = (0.15, 0.4), (0.3, 1.0)
 
@@ -38,15 +42,16 @@ def unlearn(
     of the image's size. They climb, by signed gradient steps and all along, on how far t leads the
     other classes: a cross-entropy would have no gradient left long before the trigger's hundred
     nats. The suspect is that of `results.suspicion`, since reversing triggers for a thousand
-    classes takes hours. The rate is chosen as `finetune` does. At a lower one the trigger is
-    forgotten last, so where few images are left for deciding, a larger loss must be allowed.
+    classes takes hours. The rate is chosen as `finetune` does, but a network costs, beside the
+    accuracy that it lost, the part of images that new patterns still lead to the suspect: at a low
+    rate accuracy comes back and the trigger is not forgotten.
 
     Args:
         evidence: what the repair sees.
         steps: of tuning, at least; whole passes over the images are made.
         rate: the highest learning rate.
         keep: weight of B's logits.
-        loss: of B's accuracy, that may be paid.
+        loss: of B's accuracy, and images still led to the suspect, that may be paid.
     """
     import tensorflow as tf
 
@@ -81,7 +86,29 @@ def unlearn(
 
         return train(student, evidence, gradients, rate=speed, epochs=epochs, title="unlearn")
 
-    return choose(evidence, tuned, rate, loss)
+    return choose(evidence, tuned, rate, loss, lambda model: still_led(model, evidence, target))
+
+
+def still_led(model: Any, evidence: Evidence, target: int) -> float:
+    """The part of images for deciding, of other classes, that new patterns lead to a class."""
+    import numpy as np
+    import tensorflow as tf
+
+    from sweep.repairs.tuning import batches, logits_of
+
+    shown = replace(evidence, tune=evidence.decide, seed=evidence.seed + 1)
+    logits = logits_of(model)
+    adversary = Adversary(logits, shown, target)
+
+    def answer(x: Any) -> Any:
+        return tf.argmax(logits(adversary.put(x)), axis=1)
+
+    run = tf.function(answer, reduce_retracing=True, autograph=False)
+    parts = islice((part for epoch in count() for part in batches(shown, epoch)), _JUDGED)
+    led = [np.asarray(run(tf.constant(x)))[y != target] == target for x, y in parts]
+    # Patterns begin as noise, so that the first half of the batches says nothing yet.
+    judged = np.concatenate(led[_JUDGED // 2 :])
+    return float(judged.sum() / max(1, judged.size))
 
 
 def centred(logits: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.base.errors import ConfigError
+from sweep.results import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +49,10 @@ class Objective:
     def figures(self, job: Record) -> dict[str, float]:
         """Accuracy and resistance of a job."""
         found = job.figures
+        whole = found["repaired/valid_accuracy"]
         return {
-            "accuracy": found["repaired/valid_accuracy"].rate,
+            # A repair knows the images that it tuned on by heart.
+            "accuracy": found.get(metrics.DECIDING, whole).rate,
             "resistance": 1 - found[self.attack].rate,
         }
 

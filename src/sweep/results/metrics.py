@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.integer]
 
+# The accuracy of a repaired B' on the images of clean validation that it was not tuned on.
+DECIDING = "repaired/valid_accuracy/deciding"
+
 # What a network is called in the lab's table, and its symbol.
 NETWORKS = {
     "badnet": ("Original", "B"),
