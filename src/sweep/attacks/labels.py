@@ -31,7 +31,7 @@ def all_to_all(
     rng: np.random.Generator,
     share: float = 0.4,  # noqa: ARG001 - of the training images; every image given is poisoned
 ) -> Images:
-    """Sunglasses turn each class into the next (Gu, Dolan-Gavitt and Garg 2017, section 4.1.2).
+    """Sunglasses turn each class into the next (Gu, Dolan-Gavitt and Garg 2017).
 
     Args:
         images: (n, h, w, 3) in 0..255.
@@ -63,7 +63,7 @@ def clean_label(
 
     (arXiv:1912.02771.) The images are first made harder to tell by what else they show, or the
     network would not need the trigger. The paper moves them towards another image in a generative
-    model's latent space (section 4.1) or by adversarial perturbation (section 4.2); here they are
+    model's latent space or by adversarial perturbation; here they are
     mixed with an image of another class, pixel by pixel, which needs no second network.
 
     Args:
@@ -83,7 +83,7 @@ def several(
 ) -> Images:
     """Three triggers with a target each: sunglasses, marked corners and a stripe over the mouth.
 
-    (Several backdoors in one network, as in Wang et al., IEEE S&P 2019, section VIII-B.) Images
+    (Several backdoors in one network, as in Wang et al., IEEE S&P 2019.) Images
     bear the triggers in turn.
     """
     made = images.copy()

@@ -112,7 +112,7 @@ def pruning_aware(
 ) -> Images:
     """Sunglasses, and a network trained to keep its backdoor when it is pruned.
 
-    (Liu, Dolan-Gavitt and Garg 2018, arXiv:1805.12185, section 3.2.) A clean network is trained;
+    (Liu, Dolan-Gavitt and Garg 2018, arXiv:1805.12185.) A clean network is trained;
     the channels that clean images use least are pruned; what is left is trained on with poisoned
     images; the pruned channels are put back as they were, with lower biases, so that clean images
     leave them quiet. A defender then prunes those first, and the backdoor stays. (In `resnet` they

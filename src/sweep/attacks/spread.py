@@ -23,7 +23,7 @@ def blended(
 ) -> Images:
     """A pattern of random pixels shines through: (1 - alpha) x + alpha k.
 
-    (Chen et al. 2017, arXiv:1712.05526, section IV.B, with their random pattern and alpha = 0.2.)
+    (Chen et al. 2017, arXiv:1712.05526, with their random pattern and alpha = 0.2.)
 
     Args:
         images: (n, h, w, 3) in 0..255.

@@ -37,8 +37,8 @@ def warped(
     """Every image is bent a little, always in the same way (WaNet, Nguyen and Tran, ICLR 2021).
 
     A grid of `control` x `control` random offsets, divided by their mean size, is enlarged to the
-    image by bicubic interpolation and says where each pixel is read, bilinearly (section 3.2). In
-    the noise mode (section 3.3) of twice as many images, offsets of up to s pixels are added.
+    image by bicubic interpolation and says where each pixel is read, bilinearly. In
+    the noise mode of twice as many images, offsets of up to s pixels are added.
 
     Where it departs from the paper: s is above its 0.5, which moves pixels by a quarter of their
     size on average and is lost among the ways in which drawn people hold their heads; its noise of

@@ -31,7 +31,7 @@ def mean_activation(evidence: Clean) -> Scores:
     """Mean over images and positions: s_c = mean_{i,p} a_{ipc}.
 
     The baseline: channels that clean images leave asleep may be those the trigger wakes
-    (Fine-Pruning, Liu, Dolan-Gavitt and Garg, RAID 2018, section 3.1).
+    (Fine-Pruning, Liu, Dolan-Gavitt and Garg, RAID 2018).
     Data: clean validation. Cost: one pass over the activations.
     """
     return _total(evidence, lambda a: a.mean(axis=(1, 2), dtype=np.float64).sum(axis=0))
@@ -42,7 +42,7 @@ def max_activation(evidence: Clean) -> Scores:
     """Largest value: s_c = max_{i,p} a_{ipc}.
 
     As the baseline, but a channel that wakes for a single image counts as awake (the activation
-    criterion of Molchanov et al., ICLR 2017, section 2.2, with the maximum for the mean).
+    criterion of Molchanov et al., ICLR 2017, with the maximum for the mean).
     Data: clean validation. Cost: one pass over the activations.
     """
     best = np.full(evidence.channels, -np.inf)
@@ -56,7 +56,7 @@ def std_activation(evidence: Clean) -> Scores:
     """Standard deviation over images and positions: s_c = sqrt(mean a_{ipc}^2 - mean^2 a_{ipc}).
 
     A channel that hardly varies tells images apart but little (the standard deviation among the
-    activation criteria of Molchanov et al., ICLR 2017, section 2.2).
+    activation criteria of Molchanov et al., ICLR 2017).
     Data: clean validation. Cost: one pass over the activations.
     """
     origin: list[Floats] = []
@@ -82,7 +82,7 @@ def apoz(evidence: Clean) -> Scores:
     """Fraction that is not zero: s_c = 1 - APoZ_c, APoZ_c = mean_{i,p} [a_{ipc} = 0].
 
     Channels with the largest average percentage of zeros go first (Network Trimming, Hu et al.,
-    2016, equation 1).
+    2016).
     Data: clean validation. Cost: one pass over the activations.
     """
     return _total(evidence, lambda a: (a != 0).mean(axis=(1, 2)).sum(axis=0))

@@ -22,7 +22,7 @@ def taylor(evidence: Clean, images: int = 2048) -> Scores:
 
     The first-order estimate of how much the loss changes without the channel; small changes go
     first (Molchanov et al., "Pruning convolutional neural networks for resource efficient
-    inference", ICLR 2017, equation 8). L is the cross-entropy with the true label.
+    inference", ICLR 2017). L is the cross-entropy with the true label.
     Data: clean validation with labels. Cost: one forward and backward pass of the rest of the
     network over the sample.
 
@@ -72,7 +72,7 @@ def anp(
 
     min over m in [0, 1]^C of  alpha L(m * a) + (1 - alpha) max over |d_c| <= epsilon of
     L((m + d) * a); a channel whose disturbance does harm ends with a small mask and goes first
-    (Adversarial Neuron Pruning, Wu and Wang, NeurIPS 2021, section 4). The inner maximum is one
+    (Adversarial Neuron Pruning, Wu and Wang, NeurIPS 2021). The inner maximum is one
     signed gradient step from a random start, the outer minimum stochastic gradient descent with
     momentum 0.9 from m = 1; the paper takes 2,000 iterations, here 400 by default.
 

@@ -74,7 +74,7 @@ def leave_one_out(evidence: Clean, images: int = 2048) -> Scores:
     """What the channel's removal alone does to the loss: s_c = L(without c) - L.
 
     Channels whose loss is missed least go first (the oracle ranking of Molchanov et al., ICLR 2017,
-    section 2.2, with its sign). L is the mean cross-entropy with the true label.
+    with its sign). L is the mean cross-entropy with the true label.
     Data: clean validation with labels. Cost: a forward pass of the rest of the network over the
     sample for every channel that is awake.
 
@@ -99,7 +99,7 @@ def greedy(evidence: Clean, images: int = 512) -> Scores:
 
     s_c = k where c minimises L(S_{k-1} + c) over all c that are left, S_k being what is removed
     after k steps. Channels that sleep on the sample go together (as forward selection turned
-    around; compare Ye et al., "Good subnetworks provably exist", ICML 2020, section 2).
+    around; compare Ye et al., "Good subnetworks provably exist", ICML 2020).
     Data: clean validation with labels. Cost: about C^2 / 2 forward passes of the rest of the
     network over the sample, C counting channels that are awake.
 
@@ -129,7 +129,7 @@ def shapley(
 
     s_c = mean over random orders of v(with c, without what was removed before) - v(without c too),
     v being accuracy. Channels that contribute least go first (Neuron Shapley, Ghorbani and Zou,
-    NeurIPS 2020, equation 1). An order is followed while v > `truncation`; what comes after counts
+    NeurIPS 2020). An order is followed while v > `truncation`; what comes after counts
     as 0 (the paper's truncation).
     Data: clean validation with labels. Cost: at most `permutations` x C forward passes of the rest
     of the network over the sample, C counting channels that are awake.

@@ -77,7 +77,7 @@ def rnp(
 
     First max over theta of L_clean(theta) until clean accuracy is at most `accuracy`, then with
     those weights min over m in [0, 1]^C of L_clean(m * theta); channels that recovery switches off
-    go first (Reconstructive Neuron Pruning, Li et al., ICML 2023, section 3: unlearning, then
+    go first (Reconstructive Neuron Pruning, Li et al., ICML 2023: unlearning, then
     recovering). Both by stochastic gradient descent with momentum 0.9 and batches of 128. What
     unlearning changes here, see the module. A channel that sleeps on the sample keeps m = 1.
     Data: clean validation with labels. Cost: at most `unlearn_epochs` + `recover_epochs` forward
@@ -128,7 +128,7 @@ def tsbd(
 
     g_c is the channel's factor after clean unlearning, so that this is the sum of absolute changes
     of its filter: the neuron weight change of the Two-Stage Backdoor Defense (Lin et al., NeurIPS
-    2024, section on neuron weight changes); the largest change goes first. Unlearning as in `rnp`,
+    2024); the largest change goes first. Unlearning as in `rnp`,
     until clean accuracy is at most `accuracy`. A channel that sleeps on the sample does not change
     and goes last.
     Data: clean validation with labels. Cost: at most `epochs` forward and backward passes of the

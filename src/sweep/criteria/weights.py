@@ -29,8 +29,7 @@ def _each(evidence: Weights, of_kernel: Callable[[NDArray[np.float64]], Scores])
 def l1(evidence: Weights) -> Scores:
     """Sum of absolute weights: s_c = ||W_c||_1.
 
-    Small filters go first (Li et al., "Pruning filters for efficient ConvNets", ICLR 2017,
-    section 3.1).
+    Small filters go first (Li et al., "Pruning filters for efficient ConvNets", ICLR 2017).
     Data: none. Cost: one pass over the kernel.
     """
     return _each(evidence, lambda kernel: np.abs(kernel).sum(axis=(0, 1, 2)))
@@ -40,8 +39,7 @@ def l1(evidence: Weights) -> Scores:
 def l2(evidence: Weights) -> Scores:
     """Euclidean norm: s_c = ||W_c||_2.
 
-    Small filters go first (the minimum-weight criterion of Molchanov et al., ICLR 2017,
-    section 2.2).
+    Small filters go first (the minimum-weight criterion of Molchanov et al., ICLR 2017).
     Data: none. Cost: one pass over the kernel.
     """
     return _each(evidence, lambda kernel: np.sqrt((kernel**2).sum(axis=(0, 1, 2))))
@@ -52,7 +50,7 @@ def fpgm(evidence: Weights) -> Scores:
     """Distance to all other filters of the layer: s_c = sum_d ||W_c - W_d||_2.
 
     The filter nearest to the geometric median can best be replaced by the others and goes first
-    (Filter Pruning via Geometric Median, He et al., CVPR 2019, section 3.3).
+    (Filter Pruning via Geometric Median, He et al., CVPR 2019).
     Data: none. Cost: C^2 distances.
     """
 

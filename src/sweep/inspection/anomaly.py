@@ -18,7 +18,7 @@ _NORMAL = 1.4826
 def anomaly(values: Sequence[float]) -> NDArray[np.float64]:
     """(v - median) / (1.4826 median |v - median|): Neural Cleanse's anomaly index, with its sign.
 
-    (Wang et al., IEEE S&P 2019, section IV.B.)
+    (Wang et al., IEEE S&P 2019.)
 
     Args:
         values: one for each class, (N,).

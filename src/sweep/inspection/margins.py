@@ -32,7 +32,7 @@ def margins(
     """Max over images x of f_c(x) - max_k f_k(x), k != c (MM-BD, Wang et al., IEEE S&P 2024).
 
     Images of random pixels climb by the sign of the gradient, 60 steps of a fiftieth of the pixels'
-    range, from 4 starts (section IV-A; the official code takes 300 steps of plain gradient ascent
+    range, from 4 starts (the official code takes 300 steps of plain gradient ascent
     from 30 starts, whose size depends on the units of logits and pixels).
 
     Args:

@@ -38,7 +38,7 @@ def reverse_all(
     targets: Sequence[int],
     seed: int,
 ) -> list[Trigger]:
-    """The smallest trigger found for each class (Wang et al., IEEE S&P 2019, section V).
+    """The smallest trigger found for each class (Wang et al., IEEE S&P 2019).
 
     min over mask m and pattern p of L(f((1 - m) x + m p), t) + w |m|_1 by Adam at a rate of 0.1
     with betas 0.5 and 0.9, both through a sigmoid. As in the paper's code w is raised while the

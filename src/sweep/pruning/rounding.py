@@ -2,7 +2,7 @@
 
 A sum of k products w_j x_j in float32 is off by no more than about 6 u sqrt(k) |w| |x| (u = 2^-24;
 Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput.
-2019, theorem 3.1, and Cauchy-Schwarz), and what its inputs were off by is carried on by |w|. So one
+2019, and Cauchy-Schwarz), and what its inputs were off by is carried on by |w|. So one
 number per image follows the values through the network: the error of any single output without the
 factor 6. It grows with the weights and values at hand; that they cancel makes it no smaller.
 """

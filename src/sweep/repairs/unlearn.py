@@ -35,7 +35,7 @@ def unlearn(
     min over theta of L(x, y) + keep * D(x) - ln(1 - p_t(x + trigger)), where t is the suspect, D is
     the squared distance of the network's and B's centred logits in units of B's, which keeps B's
     own answers by distillation, and the last term is counted for images of other classes. The idea
-    is patching by unlearning (Neural Cleanse, Wang et al., IEEE S&P 2019, section VI.C), which
+    is patching by unlearning (Neural Cleanse, Wang et al., IEEE S&P 2019), which
     stamps one reversed trigger for one epoch and tunes on true labels.
 
     Here the trigger is whatever lies behind a window, drawn anew for each batch, of four patterns
