@@ -509,6 +509,21 @@ def test_patterns_climb_behind_windows(evidence, monkeypatch):
     assert np.mean(leads[12:]) > np.mean(leads[:4])
 
 
+def test_the_suspect_leads_by_most_nats_though_float32_holds_none_so_small():
+    import tensorflow as tf
+
+    from sweep.repairs.reversal import find_suspect
+
+    def logits(x):
+        covered = tf.abs(x[..., 0] - 128) > 9
+        often, seldom = tf.reduce_any(covered[:, 2::3, 2::3], axis=(1, 2)), covered[:, 9, 9]
+        own, less, more = (tf.cast(one, tf.float32) for one in (often | True, often, seldom))
+        return tf.stack([10 * own, 150 * less, 300 * more], axis=1)
+
+    images = Images(np.full((20, 20, 16, 1), 128, np.uint8), np.zeros(20, np.int64))
+    assert find_suspect(logits, images, 1.0, 0) == 2
+
+
 def test_what_new_patterns_still_lead_astray_is_counted(evidence, monkeypatch):
     from keras import models
 
