@@ -10,6 +10,7 @@ under way: how many seeds each figure rests on stands beside it.
 from __future__ import annotations
 
 import argparse
+import io
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -20,11 +21,17 @@ import numpy as np
 from sweep.base import files
 from sweep.reports.summary import sees
 from sweep.reports.tables import Table, to_markdown
+from sweep.results import paired
+from sweep.results.intervals import by_person
 from sweep.tracking.history import look
+from sweep.tracking.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from sweep.results.paired import Answers
     from sweep.results.records import Record
 
     # Jobs by attack, then by defence; the seeds of each.
@@ -52,11 +59,18 @@ def jobs(mlruns: Path, experiment: str) -> list[Record]:
     return [*found.values()]
 
 
+def answered(mlruns: Path, experiment: str, found: Sequence[Record]) -> dict[str, Answers]:
+    """What the networks of jobs answered to each test image, by run."""
+    kept = open_store(mlruns, experiment).read_all([job.run_id for job in found], "answers.npz")
+    return {run: dict(np.load(io.BytesIO(packed))) for run, packed in kept.items()}
+
+
 def cells(found: Sequence[Record]) -> Cells:
-    """Jobs by attack and defence, in the order of their names."""
+    """Jobs by attack, or by B's file, and by defence, in the order of their names."""
     made: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for job in sorted(found, key=lambda job: str(sorted(map(str, job.settings.items())))):
-        made[str(job.settings.get("attack", "badnets"))][defence(job)].append(job)
+        own = Path(str(job.settings.get("badnet.path") or "")).name
+        made[own or str(job.settings.get("attack", "badnets"))][defence(job)].append(job)
     return made
 
 
@@ -65,9 +79,10 @@ def defence(job: Record) -> str:
     mark = " (oracle)" if sees(job) == "oracle" else ""
     repair = str(job.settings.get("repair", "none"))
     order = "" if str(job.settings["ordering"]) == "increasing" else ", decreasing"
-    return f"{job.settings['criterion']}{order}{mark}" + (
-        "" if repair == "none" else f" + {repair}"
-    )
+    images = float(str(job.settings.get("defender.images", 1)))
+    few = "" if images == 1 else f", {images:.0%} of the images"
+    then = "" if repair == "none" else f" + {repair}{few}"
+    return f"{job.settings['criterion']}{order}{mark}{then}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -84,6 +99,21 @@ def spread(values: Sequence[float]) -> str:
 def rates(same: Sequence[Record], figure: str) -> list[float]:
     """A figure of the jobs that have it."""
     return [job.figures[figure].rate for job in same if figure in job.figures]
+
+
+def persons(same: Sequence[Record], answers: Mapping[str, Answers]) -> str:
+    """The 95% interval of B' ASR by resampling the persons of all seeds, in percent."""
+    hits, who = list["NDArray[np.bool_]"](), list["NDArray[np.intp]"]()
+    for job in same:
+        given = answers.get(job.run_id, {})
+        own = paired.who(given, "asr")
+        if own is not None:
+            who.append(own + 1 + max((int(part.max()) for part in who), default=-1))
+            hits.append(paired.hits(given)["repaired/test_asr"])
+    if not hits:
+        return ""
+    low, high = by_person(np.concatenate(hits), np.concatenate(who))
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def cost(same: Sequence[Record]) -> float:
@@ -107,25 +137,64 @@ def ranks(by_attack: Cells) -> Table:
     return Table("", ["defence", "mean rank", "mean cost", "worst cost"], body, words=1)
 
 
-def page(found: Sequence[Record], command: str, commit: str) -> str:
-    """The page in Markdown."""
+def said(by_attack: Cells) -> str:
+    """What the figures say to a defender, in three sentences."""
+    common = set.intersection(*(set(defences) for defences in by_attack.values()))
+    fair = sorted(name for name in common if "(oracle)" not in name)
+    costs = {name: [cost(each[name]) for each in by_attack.values()] for name in fair}
+    best = min(fair, key=lambda name: np.mean(costs[name]))
+    worst = list(by_attack)[int(np.argmax(costs[best]))]
+    asr = {
+        name: 100 * np.mean(rates(each[best], _FIGURES["B' ASR"]))
+        for name, each in by_attack.items()
+    }
+    left = [f"{name} ({value:.0f}%)" for name, value in asr.items() if value > 10]
+    return (
+        f"Of the defences that met every attack, {best} costs least: {np.mean(costs[best]):.1f} "
+        f"points on average, {max(costs[best]):.1f} against {worst}. "
+        + "; ".join(f"{name} costs {np.mean(costs[name]):.1f}" for name in fair if name != best)
+        + f" on average. {best} leaves more than 10% of attacks to succeed with "
+        + (f"{', '.join(left)}." if left else "none.")
+    )
+
+
+def page(
+    found: Sequence[Record],
+    command: str,
+    commit: str,
+    answers: Mapping[str, Answers] | None = None,
+) -> str:
+    """The page in Markdown; `answers` to the test images, by run, give intervals by person."""
     by_attack = cells(found)
     about = (
         f"Made by `{command}` and `python benchmarks/results.py` at commit {commit}, of "
         f"{len(found)} jobs. Test sets, percent: means over seeds ± half of a 95% interval "
-        "(Student's t; a seed changes people, photographs, training and splits). An oracle saw "
-        "poisoned images, which no defender has."
+        "(Student's t; a seed changes people, photographs, training and splits). Of B' ASR also "
+        "the 95% interval by persons, drawn anew from those of all seeds. An oracle saw poisoned "
+        "images, which no defender has; `to oracle` is the cost above that of the best one. `s` is "
+        "the median time of the repair in seconds, on a busy machine."
     )
-    lines = ["# Which defence against which attack", "", about, ""]
+    lines = ["# Which defence against which attack", "", about, "", said(by_attack), ""]
     for attack, defences in by_attack.items():
         first = next(iter(defences.values()))
         before = [spread(rates(first, f"badnet/test_{name}")) for name in ("accuracy", "asr")]
         lines += [f"## {attack}", "", f"B: accuracy {before[0]}, ASR {before[1]}.", ""]
+        least = min(
+            (cost(same) for name, same in defences.items() if "(oracle)" in name), default=None
+        )
         body = [
-            [name, *(spread(rates(same, figure)) for figure in _FIGURES.values()), str(len(same))]
+            [
+                name,
+                *(spread(rates(same, figure)) for figure in _FIGURES.values()),
+                persons(same, answers or {}),
+                "" if least is None else f"{cost(same) - least:.1f}",
+                f"{np.median([job.full.seconds.get('repair', 0) for job in same]):.0f}",
+                str(len(same)),
+            ]
             for name, same in sorted(defences.items(), key=lambda pair: cost(pair[1]))
         ]
-        table = Table("", ["defence", *_FIGURES, "seeds"], body, words=1)
+        head = ["defence", *_FIGURES, "by person", "to oracle", "s", "seeds"]
+        table = Table("", head, body, words=1)
         lines += [*to_markdown(table), ""]
     lines += ["## Over all attacks", ""]
     lines += ["Cost of B' = its ASR plus the accuracy that it lost against B, in points.", ""]
@@ -141,7 +210,9 @@ def main() -> None:
     options = parser.parse_args()
     described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
-    text = page(jobs(options.mlruns, options.experiment), options.command, commit)
+    found = jobs(options.mlruns, options.experiment)
+    answers = answered(options.mlruns, options.experiment, found)
+    text = page(found, options.command, commit, answers)
     files.write_text(ROOT / "docs" / "results.md", text)
 
 

@@ -40,7 +40,7 @@ def area(curve: Curve) -> float | None:
     return float(np.sum(np.diff(edges) * asr[inside]) / _AREA_TO)
 
 
-def _hits(given: Answers) -> dict[str, NDArray[np.bool_]]:
+def hits(given: Answers) -> dict[str, NDArray[np.bool_]]:
     """Whether B' and G give each image its label, by figure."""
     classes = int(max(values.max() for values in given.values())) + 1
     found = {}
@@ -61,16 +61,16 @@ def who(given: Answers, rate: str) -> NDArray[np.intp] | None:
 def intervals(given: Answers) -> dict[str, tuple[float, float]]:
     """95% intervals by person, by figure; none where images stand for themselves."""
     found = {}
-    for name, hits in _hits(given).items():
+    for name, right in hits(given).items():
         own = who(given, name.rsplit("_", 1)[1])
         if own is not None:
-            found[name] = by_person(hits, own)
+            found[name] = by_person(right, own)
     return found
 
 
 def tests(ours: Answers, theirs: Answers) -> dict[str, float]:
     """McNemar's p that two G have the same rate, by rate."""
-    first, second = _hits(ours), _hits(theirs)
+    first, second = hits(ours), hits(theirs)
     return {
         rate: mcnemar(
             first[f"goodnet/test_{rate}"], second[f"goodnet/test_{rate}"], who(ours, rate)
