@@ -23,6 +23,7 @@ from sweep.reports.summary import sees
 from sweep.reports.tables import Table, to_markdown
 from sweep.results import paired
 from sweep.results.intervals import by_person
+from sweep.results.records import Record
 from sweep.tracking.history import look
 from sweep.tracking.opening import open_store
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sweep.results.paired import Answers
-    from sweep.results.records import Record
 
     # Jobs by attack, then by defence; the seeds of each.
     Cells = Mapping[str, Mapping[str, list[Record]]]
@@ -59,10 +59,16 @@ def jobs(mlruns: Path, experiment: str) -> list[Record]:
     return [*found.values()]
 
 
-def answered(mlruns: Path, experiment: str, found: Sequence[Record]) -> dict[str, Answers]:
-    """What the networks of jobs answered to each test image, by run."""
-    kept = open_store(mlruns, experiment).read_all([job.run_id for job in found], "answers.npz")
-    return {run: dict(np.load(io.BytesIO(packed))) for run, packed in kept.items()}
+def details(
+    mlruns: Path, experiment: str, found: Sequence[Record]
+) -> tuple[list[Record], dict[str, Answers]]:
+    """Jobs with what their files tell, and what their networks answered to test images, by run."""
+    store, runs = open_store(mlruns, experiment), [job.run_id for job in found]
+    texts, packed = (store.read_all(runs, name) for name in ("result.json", "answers.npz"))
+    return (
+        [Record.from_json(text.decode(), run) for run, text in texts.items()],
+        {run: dict(np.load(io.BytesIO(data))) for run, data in packed.items()},
+    )
 
 
 def cells(found: Sequence[Record]) -> Cells:
@@ -140,22 +146,27 @@ def ranks(by_attack: Cells) -> Table:
 def said(by_attack: Cells) -> str:
     """What the figures say to a defender, in three sentences."""
     common = set.intersection(*(set(defences) for defences in by_attack.values()))
-    fair = sorted(name for name in common if "(oracle)" not in name)
-    costs = {name: [cost(each[name]) for each in by_attack.values()] for name in fair}
-    best = min(fair, key=lambda name: np.mean(costs[name]))
+    costs = {
+        name: [cost(each[name]) for each in by_attack.values()]
+        for name in sorted(common)
+        if "(oracle)" not in name
+    }
+    if not costs:
+        return "No defence has met every attack."
+    best, *others = sorted(costs, key=lambda name: float(np.mean(costs[name])))
     worst = list(by_attack)[int(np.argmax(costs[best]))]
     asr = {
-        name: 100 * np.mean(rates(each[best], _FIGURES["B' ASR"]))
+        name: float(np.mean(rates(each[best], _FIGURES["B' ASR"])))
         for name, each in by_attack.items()
     }
-    left = [f"{name} ({value:.0f}%)" for name, value in asr.items() if value > 10]
-    return (
+    left = [f"{name} ({rate:.0%})" for name, rate in asr.items() if rate > 0.1]
+    first = (
         f"Of the defences that met every attack, {best} costs least: {np.mean(costs[best]):.1f} "
-        f"points on average, {max(costs[best]):.1f} against {worst}. "
-        + "; ".join(f"{name} costs {np.mean(costs[name]):.1f}" for name in fair if name != best)
-        + f" on average. {best} leaves more than 10% of attacks to succeed with "
-        + (f"{', '.join(left)}." if left else "none.")
+        f"points on average, and {max(costs[best]):.1f} against {worst}."
     )
+    rest = [f"{name} costs {np.mean(costs[name]):.1f} on average." for name in others]
+    last = f"{best} leaves more than 10% of attacks successful with {', '.join(left) or 'none'}."
+    return " ".join([first, *rest, last])
 
 
 def page(
@@ -210,8 +221,8 @@ def main() -> None:
     options = parser.parse_args()
     described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
-    found = jobs(options.mlruns, options.experiment)
-    answers = answered(options.mlruns, options.experiment, found)
+    known = jobs(options.mlruns, options.experiment)
+    found, answers = details(options.mlruns, options.experiment, known)
     text = page(found, options.command, commit, answers)
     files.write_text(ROOT / "docs" / "results.md", text)
 

@@ -4,13 +4,16 @@ import importlib.util
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from markdown import ROOT
 from records import record
 from sweep import attacks, repairs
+from sweep.results.intervals import by_person
 from sweep.results.records import Count
+from sweep.tracking.opening import open_store
 
 
 def program(name):
@@ -54,6 +57,33 @@ def test_results_are_means_over_seeds_with_student_intervals():
     assert [line.split(" | ")[1] for line in rows[4:]] == ["1.5", "1.5"]
     # B has 990 of 1000: 3 + 3 points against badnets, 30 + 2 against warped.
     assert "| mean_activation + finetune | 1.5 | 19.0 | 32.0 |" in page
+    # Without repair 3 and 99 points, 3 and 10.
+    assert "met every attack, mean_activation + finetune costs least: 19.0 points" in page
+    assert "mean_activation costs 57.5 on average." in page
+    assert "successful with warped (30%)." in page
+
+
+def test_results_take_answers_and_details_from_a_store(tmp_path):
+    store = open_store(tmp_path / "mlruns", "benchmark")
+    runs, truth = [], np.repeat(np.arange(5), 4)
+    for seed in (0, 1):
+        drafts = tmp_path / f"drafts{seed}"
+        drafts.mkdir()
+        made = job("badnets", "none", seed, 970, 100)
+        answers = {"label_poisoned": truth * 0, "truth_poisoned": truth}
+        answers |= {"badnet_poisoned": truth * 0, "repaired_poisoned": truth * seed}
+        np.savez_compressed(drafts / "answers.npz", **answers)
+        (drafts / "result.json").write_text(made.to_json())
+        with store.run("job", {"sweep.kind": "job"}) as run:
+            store.log_files(run, drafts)
+        runs.append(replace(made.brief, run_id=run))
+    jobs, answers = results.details(tmp_path / "mlruns", "benchmark", runs)
+    assert [one.run_id for one in jobs] == [one.run_id for one in runs]
+    page = results.page(jobs, "a command", "abc", answers)
+    # All of the first seed's 20 images, 4 of the second's; ten persons.
+    hits = np.concatenate([np.ones(20, bool), truth == 0])
+    low, high = by_person(hits, np.arange(40) // 4)
+    assert f"| {100 * low:.1f} to {100 * high:.1f} |  | 0 | 2 |" in page
 
 
 def row(seed, *, backdoored, index, attack="none"):
