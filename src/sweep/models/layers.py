@@ -50,6 +50,11 @@ class Kind:
         """Whether the class has channels last or first; the engine takes `channels_last` alone."""
         return "data_format" in self.settings.split()
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the class has a part of its weights for each channel that it puts out."""
+        return "bias:use_bias" in self.weights.split()
+
     def variables(self, settings: Mapping[str, Any]) -> list[str]:
         """The variables of a layer with these settings, in Keras' order."""
         pairs = [name.partition(":") for name in self.weights.split()]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from sweep.models.graph import Node
 
-# Layers with a part of their weights for each channel that they put out.
-_WEIGHTED = ("Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv2D")
 # What `last` steps back over: pooling, and what changes nothing at inference.
 _AFTER_LAST = ("AveragePooling2D", "Dropout", "MaxPooling2D", "SpatialDropout2D")
 _FLOATS = ("float16", "bfloat16", "float32")
@@ -97,7 +95,7 @@ def _site(graph: Graph, node: Node) -> Site:
         alone &= graph.once(current) and len(graph.users(current.inputs[0])) == 1
         current = graph.maker(current.inputs[0])
     maker = current.operation
-    makes = type(maker).__name__ in _WEIGHTED and kind_of(maker).name and not _mixes(maker)
+    makes = kind_of(maker).weighted and not _mixes(maker)
     name, tensor, origin = node.operation.name, node.outputs[0], current.outputs[0]
     if not (makes and alone and graph.once(current) and channels_last(maker)):
         return Site(name, tensor, origin, None, (), None)
@@ -133,7 +131,7 @@ def last_map(model: keras.Model) -> str:
 
 def _last_map(graph: Graph) -> str | None:
     maps = [node for node in graph.nodes if _is_map(node)]
-    weighted = [type(node.operation).__name__ in _WEIGHTED for node in graph.nodes]
+    weighted = [kind_of(node.operation).weighted for node in graph.nodes]
     while maps and not any(weighted[graph.nodes.index(maps[-1]) + 1 :]):
         maps.pop()  # a map of classes is the head
     if not maps:
