@@ -41,7 +41,7 @@ def searched(checkout, made, place, other):
     files = {name: made / path for name, path in SETS.items()} | other
     command = [part for part in checkout.command() if not part.startswith("dataset.")]
     command += ["dataset=files", "dataset.scale=0.00392156862745098"]
-    command += [f"dataset.{name}={path}" for name, path in files.items()]
+    command += [f"dataset.{name}={path}" for name, path in files.items() if path]
     command += [f"badnet.path={made / 'models' / 'bd_net.keras'}", f"paths.mlruns={place}"]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
@@ -53,9 +53,13 @@ def searched(checkout, made, place, other):
 
 
 def test_poisoned_and_test_files_change_no_choice(checkout, made, tmp_path):
-    done, rows = searched(checkout, made, tmp_path / "true", {})
+    """The first search has no poisoned images at all, and needs none to its end."""
+    unknown = {"poisoned_valid": None, "poisoned_test": None}
+    done, rows = searched(checkout, made, tmp_path / "true", unknown)
     assert done.returncode == 0, done.stderr
     assert "## The chosen trial, test sets" in done.stdout
+    assert "asr" not in done.stdout.lower()
+    assert "suspicion" in done.stdout
     spoilt = {name: tmp_path / f"{name}.h5" for name in ("clean_test", "poisoned_test")}
     for path in spoilt.values():
         path.write_text("not even an image set")
@@ -71,6 +75,7 @@ def test_poisoned_and_test_files_change_no_choice(checkout, made, tmp_path):
     assert "## The chosen trial" not in again.stdout  # whose job does open the test sets
     assert "clean_test.h5" in again.stderr
     with sqlite3.connect(tmp_path / "true" / "mlflow.db") as database:
+        assert not database.execute("select key from metrics where key like '%asr%'").fetchall()
         tested = set(database.execute("select run_uuid from metrics where key like '%/test_%'"))
         trials = set(
             database.execute("select run_uuid from params where key = 'trial' and value like '%/%'")
