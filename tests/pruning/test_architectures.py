@@ -130,6 +130,7 @@ NAMED = {
     "EfficientNetB0": 32,
     "Xception": 71,
     "InceptionV3": 75,
+    "ConvNeXtTiny": 32,
 }
 
 
