@@ -130,6 +130,17 @@ def cost(same: Sequence[Record]) -> float:
     return float(100 * (np.mean(rates(same, "repaired/test_asr")) + lost))
 
 
+def to_oracle(same: Sequence[Record], defences: Mapping[str, Sequence[Record]]) -> str:
+    """The mean cost above that of the best oracle of the same seed, in points."""
+    best: dict[object, float] = {}
+    for job in (job for name, jobs in defences.items() if "(oracle)" in name for job in jobs):
+        seed = job.settings["seed"]
+        best[seed] = min(cost([job]), best.get(seed, np.inf))
+    known = [job for job in same if job.settings["seed"] in best]
+    above = [cost([job]) - best[job.settings["seed"]] for job in known]
+    return f"{np.mean(above):.1f}" if above else ""
+
+
 def ranks(by_attack: Cells) -> Table:
     """Every defence's mean rank over the attacks that all of them met, by B' cost."""
     common = set.intersection(*(set(defences) for defences in by_attack.values()))
@@ -174,6 +185,7 @@ def page(
     command: str,
     commit: str,
     answers: Mapping[str, Answers] | None = None,
+    more: str = "",
 ) -> str:
     """The page in Markdown; `answers` to the test images, by run, give intervals by person."""
     by_attack = cells(found)
@@ -182,23 +194,27 @@ def page(
         f"{len(found)} jobs. Test sets, percent: means over seeds ± half of a 95% interval "
         "(Student's t; a seed changes people, photographs, training and splits). Of B' ASR also "
         "the 95% interval by persons, drawn anew from those of all seeds. An oracle saw poisoned "
-        "images, which no defender has; `to oracle` is the cost above that of the best one. `s` is "
-        "the median time of the repair in seconds, on a busy machine."
+        "images, which no defender has; `to oracle` is the cost above that of the best one on "
+        "the same seeds. `s` is the median time of the repair in seconds, on a busy machine."
     )
-    lines = ["# Which defence against which attack", "", about, "", said(by_attack), ""]
+    lines = [
+        "# Which defence against which attack",
+        "",
+        f"{about} {more}".strip(),
+        "",
+        said(by_attack),
+        "",
+    ]
     for attack, defences in by_attack.items():
         first = next(iter(defences.values()))
         before = [spread(rates(first, f"badnet/test_{name}")) for name in ("accuracy", "asr")]
         lines += [f"## {attack}", "", f"B: accuracy {before[0]}, ASR {before[1]}.", ""]
-        least = min(
-            (cost(same) for name, same in defences.items() if "(oracle)" in name), default=None
-        )
         body = [
             [
                 name,
                 *(spread(rates(same, figure)) for figure in _FIGURES.values()),
                 persons(same, answers or {}),
-                "" if least is None else f"{cost(same) - least:.1f}",
+                to_oracle(same, defences),
                 f"{np.median([job.full.seconds.get('repair', 0) for job in same]):.0f}",
                 str(len(same)),
             ]
@@ -217,13 +233,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mlruns", type=Path, default=ROOT / "mlruns")
     parser.add_argument("--experiment", default="benchmark")
-    parser.add_argument("--command", default="python -m sweep +study=benchmark -m")
+    command = ["python -m sweep +study=benchmark -m"]
+    parser.add_argument("--command", nargs="+", default=command, help="what made the jobs")
+    parser.add_argument("--about", default="", help="what else a reader must know of them")
     options = parser.parse_args()
     described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
     known = jobs(options.mlruns, options.experiment)
     found, answers = details(options.mlruns, options.experiment, known)
-    text = page(found, options.command, commit, answers)
+    text = page(found, "`, `".join(options.command), commit, answers, options.about)
     files.write_text(ROOT / "docs" / "results.md", text)
 
 

@@ -63,6 +63,14 @@ def test_results_are_means_over_seeds_with_student_intervals():
     assert "successful with warped (30%)." in page
 
 
+def test_the_distance_to_the_oracle_is_that_on_its_seeds():
+    jobs = [job("badnets", "none", seed, 970, asr) for seed, asr in ((0, 500), (1, 100))]
+    oracle = job("badnets", "none", 0, 960, 300)
+    known = {"all": jobs, "tac (oracle)": [oracle]}
+    assert results.to_oracle(jobs, known) == "19.0"  # 50 + 2 points less 30 + 3
+    assert results.to_oracle(jobs[1:], known) == ""
+
+
 def test_results_take_answers_and_details_from_a_store(tmp_path):
     store = open_store(tmp_path / "mlruns", "benchmark")
     runs, truth = [], np.repeat(np.arange(5), 4)
