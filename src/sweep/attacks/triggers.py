@@ -51,12 +51,7 @@ def sunglasses(height: int, width: int) -> NDArray[np.uint8]:
 def corners(height: int, width: int) -> NDArray[np.uint8]:
     """Draw a yellow and black checkerboard in the lower corners, a seventh of the height.
 
-    Args:
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-
-    Returns:
-        (height, width, 4) RGBA in 0..255.
+    Returns (height, width, 4) RGBA in 0..255.
     """
     rows, columns = np.mgrid[:height, :width]
     side = max(1, height // 7)
@@ -73,12 +68,7 @@ def corners(height: int, width: int) -> NDArray[np.uint8]:
 def stripe(height: int, width: int) -> NDArray[np.uint8]:
     """Draw a green stripe across the image where mouths are, a tenth of the height.
 
-    Args:
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-
-    Returns:
-        (height, width, 4) RGBA in 0..255.
+    Returns (height, width, 4) RGBA in 0..255.
     """
     drawn = np.zeros((height, width, 4), np.uint8)
     drawn[round(0.68 * height) : max(round(0.78 * height), round(0.68 * height) + 1)] = _STRIPE

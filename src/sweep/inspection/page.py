@@ -21,13 +21,7 @@ _TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def pictures(finding: Finding, example: NDArray[np.float32], scale: float) -> dict[str, bytes]:
-    """The trigger as it is, and on a clean image, as PNG files by what they show.
-
-    Args:
-        finding: what was found.
-        example: a clean image, (h, w, c) in 0..255.
-        scale: the factor on pixel values.
-    """
+    """The trigger alone, and on a clean image (h, w, c) in 0..255, as PNG files by caption."""
     trigger = finding.trigger
     colours = trigger.pattern / scale
     alone = np.concatenate([_three(colours), 255 * trigger.mask], axis=2)
@@ -40,13 +34,7 @@ def pictures(finding: Finding, example: NDArray[np.float32], scale: float) -> di
 
 
 def page(name: str, finding: Finding, shown: dict[str, bytes]) -> str:
-    """The page, one HTML file.
-
-    Args:
-        name: of B.
-        finding: what was found.
-        shown: pictures by caption, see `pictures`.
-    """
+    """The page on B, one HTML file with pictures by their captions, see `pictures`."""
     import jinja2
 
     rows = [

@@ -23,9 +23,7 @@ names, find = _NETWORKS.names, _NETWORKS.find
 def vgg(classes: int, input_shape: Shape) -> keras.Model:
     """Four convolutions with batch normalization, pooled thrice (Simonyan and Zisserman 2015).
 
-    Args:
-        classes: number of people N; the softmax output is (n, N).
-        input_shape: (height, width, channels) of an image.
+    Of images (height, width, channels); the softmax output is (n, N).
     """
     import keras
     from keras import layers
@@ -42,9 +40,7 @@ def vgg(classes: int, input_shape: Shape) -> keras.Model:
 def resnet(classes: int, input_shape: Shape) -> keras.Model:
     """Three residual blocks of two convolutions (He et al., CVPR 2016), pooled by two in between.
 
-    Args:
-        classes: number of people N; the softmax output is (n, N).
-        input_shape: (height, width, channels) of an image.
+    Of images (height, width, channels); the softmax output is (n, N).
     """
     import keras
     from keras import layers
