@@ -64,7 +64,7 @@ def train(
         model = start or networks.find(settings.network).function(classes, images.shape[1:])
         # Falling to zero along half a cosine: at a constant rate the last epochs still wobble.
         rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        model.compile(tensorflow_runtime.adam(rate), "sparse_categorical_crossentropy")
         for batch in progress.track(_shuffled(settings, len(images)), "training", steps):
             model.train_on_batch(images[batch] * np.float32(SCALE), labels[batch])
     # The same layers without the optimizer, whose state would treble the file.

@@ -8,7 +8,7 @@ import os
 import random
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,3 +87,16 @@ def deterministic(seed: int) -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
         if not before:
             config.disable_op_determinism()
+
+
+def adam(rate: Any, **settings: float) -> Any:
+    """Keras' Adam, of which no graph stays in memory.
+
+    Keras sums gradients over devices by a function with a gradient of its own, and TensorFlow keeps
+    such functions, with the graphs that they are in, for ever. On one device the sum is its part.
+    """
+    import keras
+
+    optimizer = keras.optimizers.Adam(rate, **settings)
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # noqa: SLF001
+    return optimizer

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sweep.base import tensorflow_runtime
 from sweep.base.progress import track
 from sweep.repairs.reversal import Trigger
 
@@ -72,7 +73,7 @@ def _reverse(
     count, shape = len(targets), images.pixels.shape[1:]
     mask = keras.Variable(np.full((count, *shape[:2], 1), -2, np.float32))
     pattern = keras.Variable(np.zeros((count, *shape), np.float32))
-    optimizer = keras.optimizers.Adam(0.1, beta_1=0.5, beta_2=0.9)
+    optimizer = tensorflow_runtime.adam(0.1, beta_1=0.5, beta_2=0.9)
     optimizer.build([mask, pattern])
     wanted = tf.constant(np.repeat(np.asarray(targets, np.int64), _BATCH))
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sweep.base import tensorflow_runtime
 from sweep.base.progress import track
 from sweep.base.threads import ahead
 from sweep.models.graph import Graph
@@ -225,7 +226,7 @@ def train(
         The student's network.
     """
     steps = epochs * -(-len(evidence.tune.labels) // BATCH)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+    optimizer = tensorflow_runtime.adam(keras.optimizers.schedules.CosineDecay(rate, steps))
     variables = student.variables if moved is None else [*moved]
     optimizer.build(variables)
 
