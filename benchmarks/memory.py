@@ -7,6 +7,7 @@ Writes `results/memory.md`.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
 import tempfile
 from pathlib import Path
@@ -26,12 +27,11 @@ _LAYERS = "pool_3,conv_3,pool_2,conv_2,conv_1,pool_1"
 def measure(work: Path, jobs: int, more: list[str]) -> list[float]:
     """Memory of its own in MB after each job of a sweep in this process."""
     held: list[float] = []
-    process = psutil.Process()
     counted = progress.job_done
 
     def count() -> None:
         counted()
-        held.append(process.memory_full_info().uss / 1e6)
+        held.append(_in_use())
 
     many = -(-jobs // (_SEEDS * len(_LAYERS.split(","))))
     drops = ",".join(f"{0.5 * (k + 1) / (many + 1):.4f}" for k in range(many))
@@ -50,6 +50,16 @@ def measure(work: Path, jobs: int, more: list[str]) -> list[float]:
     return held
 
 
+def _in_use() -> float:
+    """Memory of its own in MB, without what is free but kept for later, and without files.
+
+    USS will not do: pages of TensorFlow's libraries count in it whenever no other process has them.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
+    found = psutil.Process().memory_info()
+    return float(found.rss - found.shared) / 1e6
+
+
 def main() -> None:
     """Write the memory after the tenth job and later, and how much it grows a job."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,7 +71,7 @@ def main() -> None:
     grown = 1000 * (held[-1] - held[9]) / (len(held) - 10)
     steps = sorted({9, *range(len(held) // 4 - 1, len(held), len(held) // 4), len(held) - 1})
     lines = to_markdown(Table("", ["jobs", "MB"], [[f"{k + 1}", f"{held[k]:.1f}"] for k in steps]))
-    said = f"{grown:.0f} kB a job after the tenth (memory of its own, psutil's USS)."
+    said = f"{grown:.0f} kB a job after the tenth (RSS without shared pages, after malloc_trim)."
     _RESULT.write_text("\n".join([*lines, "", said, ""]), encoding="utf-8")
     print(_RESULT.read_text())
 
