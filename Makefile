@@ -49,7 +49,7 @@ ui: install ## the MLflow UI on this project's store
 	$(BIN)/python -m sweep.ui
 
 fuzz: install ## 2,400 damaged files, 1,500 and 300 random networks, and named ones
-	FUZZ_CASES=2400 $(BIN)/python -m pytest -q -s tests/test_fuzz.py \
+	FUZZ_CASES=2400 $(BIN)/python -m pytest -q -s --timeout=3600 tests/test_fuzz.py \
 		tests/data/test_formats.py::test_damaged_files_are_refused_or_read
 	FUZZ_CASES=1500 $(BIN)/python -m pytest -q -s --timeout=3600 tests/pruning/test_accepted.py
 	FUZZ_CASES=300 $(BIN)/python -m pytest -q --timeout=3600 tests/pruning/test_walk.py \

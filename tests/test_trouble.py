@@ -46,7 +46,7 @@ def test_a_store_that_cannot_be_written_is_told_and_results_are_kept(checkout, t
         said = other.sweep(*PAIR)
         assert said.returncode == 1
         assert "Traceback" not in said.stderr, said.stderr
-        assert "must" in said.stderr
+        assert "The MLflow store sqlite:" in said.stderr
         # Room again: the same command goes on and loses nothing.
         subprocess.run(["mount", "-o", "remount,rw,size=256m", other.mlruns], check=True)
         again = other.sweep(*PAIR)

@@ -118,7 +118,7 @@ def test_images_that_change_meanwhile_are_noticed(coloured, tmp_path):
     reading = settings(folder).images(VALID)
     next(reading)
     (folder / "anna" / "new.png").touch()
-    with pytest.raises(DataError, match="must stay as it was"):
+    with pytest.raises(DataError, match="was changed while it was read"):
         list(reading)
 
 
