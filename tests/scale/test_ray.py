@@ -204,8 +204,8 @@ def test_nodes_without_a_shared_disk_give_the_same_and_one_that_is_lost_is_told(
         logs.setdefault(run.data.tags["sweep.host"], []).append(Path(log).read_text())
     assert len(logs) == 2
     for told in map("".join, logs.values()):  # on each node one job made what the others took
-        assert told.count("training:") == 1
-        assert told.count("activations clean_valid:") == 1
+        assert told.count(" sweep: training:") == 1
+        assert told.count(" sweep: activations clean_valid:") == 1
     with under_way(checkout, *ON_RAY, address, "drop=0.5,0.6", jobs=2) as (sweep, runs):
         lost = [run for run in runs if run.data.tags["sweep.host"] == "other"]
         assert len(lost) == 1
