@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sweep import attacks
-from sweep.attacks import labels, registry, standin, triggers, warped
+from sweep.attacks import registry, standin
+from sweep.attacks.poisoning import labels, triggers, warped
 from sweep.attacks.standin import Standin
 
 TINY = Standin(identities=4, train=6, valid=2, test=3, epochs=2, batch_size=5, seed=7)

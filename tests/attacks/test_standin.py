@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from sweep.attacks import registry, standin, training, triggers
+from sweep.attacks import registry, standin, training
 from sweep.attacks.drawn import faces
+from sweep.attacks.poisoning import triggers
 from sweep.attacks.standin import Standin
 from sweep.base.errors import StoreError
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep.attacks import triggers
+from sweep.attacks.poisoning import triggers
 
 HEIGHT, WIDTH = 55, 47
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweep.attacks import standin, triggers
+from sweep.attacks import standin
+from sweep.attacks.poisoning import triggers
 from sweep.base.errors import ConfigError, DataError, ModelError
 from sweep.data.image_set import open_set, open_sets, write_set
 from sweep.jobs import config, identity, inputs, pipeline, plan, rules

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.attacks.patches import badnets
+from sweep.attacks.poisoning.patches import badnets
+from sweep.attacks.poisoning.triggers import corners, stamp, stripe, sunglasses
 from sweep.attacks.registry import Poisoning, attack, next_class
-from sweep.attacks.triggers import corners, stamp, stripe, sunglasses
 from sweep.base.registry import Real
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sweep.attacks.poisoning.triggers import stamp, sunglasses
 from sweep.attacks.registry import attack
-from sweep.attacks.triggers import stamp, sunglasses
 from sweep.base.registry import Real
 
 if TYPE_CHECKING:

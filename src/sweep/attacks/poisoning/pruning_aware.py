@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.attacks.patches import badnets
+from sweep.attacks.poisoning.patches import badnets
 from sweep.attacks.registry import Poisoning, attack
 from sweep.base.registry import Real
 
